@@ -1,0 +1,131 @@
+"""The ImageModel resource: what one model is and how it is served.
+
+An entry of models_info.json is exactly an ImageModel spec, so this file is also the schema of the catalog.
+Field names are camelCase where people write them.
+"""
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from imagegen_contract.image_size import SIZE_PATTERN, ImageSize, parse_size
+from imagegen_contract.samplers import Preset
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+SOURCE_PATTERN = r"^(hf|file|builtin|pvc)://.+$"
+
+Name = Annotated[str, Meta(min_length=1, max_length=63)]
+ModelName = Annotated[str, Meta(pattern=ID_PATTERN, max_length=128)]
+SizeText = Annotated[str, Meta(pattern=SIZE_PATTERN, description="WIDTHxHEIGHT in pixels")]
+Steps = Annotated[int, Meta(ge=1, le=999)]
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Denoising steps behind each value of the request's ``quality``."""
+
+    low: Steps
+    medium: Steps
+    high: Steps
+
+
+class Inference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """How the model makes pictures unless the request says otherwise, and the limits of what it may be asked."""
+
+    steps: Annotated[Steps, Meta(description="Denoising steps")] = 30
+    max_steps: Annotated[Steps, Meta(description="Most denoising steps a request may ask for")] = 100
+    guidance_scale: Annotated[
+        float, Meta(ge=0, le=50, description="Classifier-free guidance; 1 or less switches it off")
+    ] = 7.5
+    max_guidance_scale: Annotated[float, Meta(ge=0, le=50, description="Most guidance a request may ask for")] = 30.0
+    size: Annotated[SizeText | None, Meta(description="Default size; the model's native size when left out")] = None
+    sizes: Annotated[
+        tuple[SizeText, ...], Meta(max_length=32, description="Sizes that the model is good at, shown to clients")
+    ] = ()
+    max_pixels: Annotated[
+        Annotated[int, Meta(ge=4096, le=67108864)] | None,
+        Meta(description="Largest area of a picture; four times the native area when left out"),
+    ] = None
+    scheduler: Annotated[Preset | None, Meta(description="Default sampler; the model's own when left out")] = None
+    schedulers: Annotated[
+        tuple[Preset, ...], Meta(max_length=32, description="Samplers that a request may name; all when left out")
+    ] = ()
+    quality: Annotated[
+        Quality | None, Meta(description="Steps for low, medium and high; half, once and twice `steps` when left out")
+    ] = None
+    negative_prompt: Annotated[
+        str, Meta(max_length=4000, description="Used where the request has none and guidance is on")
+    ] = ""
+    prompt_suffix: Annotated[
+        str, Meta(max_length=1000, description="Appended to every prompt: the quality tags some models were taught")
+    ] = ""
+    safety_checker: Annotated[
+        bool, Meta(description="Use the safety checker that ships with the model; a flagged picture is never returned")
+    ] = True
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The GPUs of one pod."""
+
+    count: Annotated[int, Meta(ge=0, le=16, description="GPUs for each pod; 0 serves on the CPU")] = 1
+    resource_name: Annotated[
+        str, Meta(min_length=1, max_length=253, description="Extended resource name of the GPU, MIG names too")
+    ] = "nvidia.com/gpu"
+
+
+class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One model. Raises ValueError (a ValidationError when decoded) where fields contradict each other."""
+
+    publisher: Annotated[Name, Meta(description="Who published the weights")]
+    family: Annotated[Name, Meta(description="Model family, such as sdxl")]
+    version: Annotated[Name, Meta(description="Version within the family")]
+    id: Annotated[ModelName, Meta(description="The name that clients use")]
+    aliases: Annotated[tuple[ModelName, ...], Meta(max_length=16, description="Other names of the model")] = ()
+    description: Annotated[str, Meta(max_length=1000)] = ""
+    license: Annotated[str, Meta(max_length=200, description="SPDX identifier or the name of the licence")] = ""
+    source: Annotated[
+        Annotated[str, Meta(pattern=SOURCE_PATTERN, max_length=1000)] | None,
+        Meta(description="Where the weights are: hf://, file://, builtin:// or, in Kubernetes, pvc://"),
+    ] = None
+    revision: Annotated[str, Meta(max_length=200, description="Commit, tag or branch of a Hub repository")] = ""
+    inference: Inference = Inference()
+    replicas: Annotated[int, Meta(ge=0, le=1000, description="Pods of this model (Kubernetes)")] = 1
+    gpu: Gpu = Gpu()
+
+    def __post_init__(self) -> None:
+        """Check what no single field can say."""
+        settings = self.inference
+        if self.id in self.aliases:
+            raise ValueError("aliases holds the id itself")
+        if settings.steps > settings.max_steps:
+            raise ValueError(f"inference.steps is {settings.steps}, above inference.maxSteps {settings.max_steps}")
+        if settings.guidance_scale > settings.max_guidance_scale:
+            raise ValueError("inference.guidanceScale is above inference.maxGuidanceScale")
+        if settings.scheduler and settings.schedulers and settings.scheduler not in settings.schedulers:
+            raise ValueError(f"inference.scheduler {settings.scheduler} is not among inference.schedulers")
+
+    @property
+    def weights(self) -> str:
+        """The source of the weights: the Hub repository of the same id unless the entry says otherwise."""
+        return self.source or f"hf://{self.id}"
+
+    @property
+    def default_size(self) -> ImageSize | None:
+        """The entry's default size, None when it leaves that to the weights."""
+        return parse_size(self.inference.size) if self.inference.size else None
+
+    def steps_for(self, quality: str) -> int:
+        """Return the denoising steps of ``quality`` (low, medium or high)."""
+        inference = self.inference
+        chosen = inference.quality or Quality(
+            low=max(1, inference.steps // 2),
+            medium=inference.steps,
+            high=min(inference.steps * 2, inference.max_steps),
+        )
+        return {"low": chosen.low, "medium": chosen.medium, "high": chosen.high}[quality]
+
+
+def last_segment(model_id: str) -> str:
+    """Return what follows the last slash of an id."""
+    return re.split("/", model_id)[-1]

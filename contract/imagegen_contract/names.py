@@ -1,0 +1,30 @@
+"""Object names, headers and ports: everything that two programs must spell alike."""
+
+import hashlib
+import re
+
+PUBLIC_PORT = 8000
+MANAGEMENT_PORT = 9090
+
+REQUEST_ID_HEADER = "x-request-id"
+REQUEST_TIMEOUT_HEADER = "x-request-timeout"
+SHOULD_RETRY_HEADER = "x-should-retry"
+MODEL_HEADER = "x-imagegen-model"
+STARTED_HEADER = "x-imagegen-started"
+FREE_ROWS_HEADER = "x-imagegen-free-rows"
+WORK_SECONDS_HEADER = "x-imagegen-work-seconds"
+
+_MAX_OBJECT_NAME = 40
+_HASH_CHARACTERS = 8
+
+
+def object_name(model_id: str) -> str:
+    """Return the Kubernetes object name of a model id: a DNS label of at most 40 characters.
+
+    Lower-cased, every character other than a-z and 0-9 becomes ``-``; a longer name is cut and gets a hash of the id.
+    """
+    label = re.sub(r"[^a-z0-9]", "-", model_id.lower()).strip("-")
+    if len(label) <= _MAX_OBJECT_NAME:
+        return label
+    digest = hashlib.sha256(model_id.encode()).hexdigest()[:_HASH_CHARACTERS]
+    return f"{label[: _MAX_OBJECT_NAME - _HASH_CHARACTERS - 1].rstrip('-')}-{digest}"
