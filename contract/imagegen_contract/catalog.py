@@ -3,14 +3,22 @@
 Every problem of a file is reported at once, each with file, entry, field, what was found and what is allowed.
 """
 
+import codecs
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
-from imagegen_contract.image_model import Gpu, ImageModelSpec, Inference, Quality, last_segment
-from imagegen_contract.validation import shown, value_at, violation
+from imagegen_contract.image_model import ImageModelSpec, last_segment
+from imagegen_contract.validation import Violation, shown, value_at, violation, violations
+
+_ALLOWED_FILE = "allowed: a JSON list of model entries"
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for bytes that are no JSON, too deep, or not UTF-8."""
 
 
 class CatalogError(ValueError):
@@ -41,36 +49,20 @@ def load_catalog(path: Path) -> tuple[ImageModelSpec, ...]:
 
 def parse_catalog(content: bytes, where: str) -> tuple[ImageModelSpec, ...]:
     """Decode a catalog; ``where`` names it in errors. Raise CatalogError with every problem found."""
-    try:
-        raw = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise CatalogError([f"{where}: not JSON: {error}"]) from None
-    if not isinstance(raw, list):
-        raise CatalogError([f"{where}: found {_kind(raw)}, allowed is a JSON list of model entries"])
-    entries: list[object] = list(raw)  # pyright: ignore[reportUnknownArgumentType] - any JSON may stand here
-    specs: list[ImageModelSpec] = []
-    problems: list[str] = []
-    for number, entry in enumerate(entries, start=1):
-        try:
-            specs.append(msgspec.convert(entry, ImageModelSpec))
-        except msgspec.ValidationError as error:
-            problems.append(f"{where}: entry {number}{_named(entry)}: {_explain(entry, error)}")
-    problems += [f"{where}: {problem}" for problem in duplicate_names(specs)]
-    if problems:
-        raise CatalogError(problems)
-    return tuple(specs)
+    raw_entries = _raw_entries(content, where)
+    checked = [(entry, _problems(entry)) for entry in map(_decoded, raw_entries)]
+    specs = [None if broken else msgspec.convert(entry, ImageModelSpec) for entry, broken in checked]
+    found = [(index, problem) for index, (_, broken) in enumerate(checked) for problem in broken]
+    found += _taken_names(specs)
+    if found:
+        found.sort(key=lambda place: place[0])
+        raise CatalogError([f"{where}: entry {i + 1}{_named(raw_entries[i])}: {problem}" for i, problem in found])
+    return tuple(spec for spec in specs if spec)
 
 
 def duplicate_names(specs: Sequence[ImageModelSpec]) -> list[str]:
     """Return a sentence for each id or alias that two entries claim."""
-    owners: dict[str, str] = {}
-    problems: list[str] = []
-    for spec in specs:
-        for name in (spec.id, *spec.aliases):
-            if name in owners:
-                problems.append(f"field id or aliases: {shown(name)} is claimed by {owners[name]} and by {spec.id}")
-            owners.setdefault(name, spec.id)
-    return problems
+    return [f"{specs[index].id}: {problem}" for index, problem in _taken_names(specs)]
 
 
 def resolve(name: str, specs: Iterable[ImageModelSpec]) -> ImageModelSpec:
@@ -79,62 +71,118 @@ def resolve(name: str, specs: Iterable[ImageModelSpec]) -> ImageModelSpec:
     In this order: an id or alias; the last segment of one id only; the only match of these when case is ignored.
     """
     known = tuple(specs)
-    for match in (_exactly, _ignoring_case):
-        found = match(name, known)
-        if found is not None:
-            return found
+    for candidates in (_exactly(name, known), _ignoring_case(name, known)):
+        if len(candidates) == 1:
+            return candidates[0]
     raise UnknownModelError(name, _near(name, known))
 
 
-def _exactly(name: str, specs: Sequence[ImageModelSpec]) -> ImageModelSpec | None:
-    for spec in specs:
-        if name == spec.id or name in spec.aliases:
-            return spec
-    return _only(spec for spec in specs if name == last_segment(spec.id))
+def _exactly(name: str, specs: Sequence[ImageModelSpec]) -> Sequence[ImageModelSpec]:
+    named = [spec for spec in specs if name == spec.id or name in spec.aliases]
+    return named[:1] or [spec for spec in specs if name == last_segment(spec.id)]
 
 
-def _ignoring_case(name: str, specs: Sequence[ImageModelSpec]) -> ImageModelSpec | None:
-    fold: Callable[[str], str] = str.casefold
-    return _only(spec for spec in specs if fold(name) in map(fold, (spec.id, *spec.aliases, last_segment(spec.id))))
+def _ignoring_case(name: str, specs: Sequence[ImageModelSpec]) -> Sequence[ImageModelSpec]:
+    fold = name.casefold()
+    return [spec for spec in specs if fold in (known.casefold() for known in _names(spec))]
 
 
-def _only(specs: Iterable[ImageModelSpec]) -> ImageModelSpec | None:
-    found = list(specs)
-    return found[0] if len(found) == 1 else None
+def _names(spec: ImageModelSpec) -> tuple[str, ...]:
+    return (spec.id, *spec.aliases, last_segment(spec.id))
 
 
 def _near(name: str, specs: Sequence[ImageModelSpec]) -> list[str]:
-    by_fold = {known.casefold(): spec.id for spec in specs for known in (last_segment(spec.id), *spec.aliases, spec.id)}
+    """Return the ids that ``name`` could mean: all that it fits when it is ambiguous, then up to three lookalikes."""
+    by_fold = {known.casefold(): spec.id for spec in specs for known in reversed(_names(spec))}
     close = difflib.get_close_matches(name[:200].casefold(), by_fold, n=3, cutoff=0.5)
-    return list(dict.fromkeys(by_fold[fold] for fold in close))
+    return list(dict.fromkeys([*(spec.id for spec in _ignoring_case(name, specs)), *(by_fold[fold] for fold in close)]))
 
 
-def _explain(entry: object, error: msgspec.ValidationError) -> str:
-    broken = violation(error)
-    if broken.kind == "unknown":
-        return f"field {broken.path}: unknown; {_allowed_fields(broken.path)}"
-    if broken.kind == "missing":
-        return f"field {broken.path}: missing, and it is required"
+def _raw_entries(content: bytes, where: str) -> list[msgspec.Raw]:
+    text = content.removeprefix(codecs.BOM_UTF8)  # Windows editors put it there
+    if not text.strip():
+        raise CatalogError([f"{where}: found an empty file; {_ALLOWED_FILE}"])
+    try:
+        text.decode()  # Raw is not looked into: without this a bad byte would pass
+        return msgspec.json.decode(text, type=list[msgspec.Raw])
+    except msgspec.ValidationError as error:
+        raise CatalogError([f"{where}: {violation(error).rule}; {_ALLOWED_FILE}"]) from None
+    except _UNREADABLE as error:
+        raise CatalogError([f"{where}: not JSON: {error}; {_ALLOWED_FILE}"]) from None
+
+
+def _decoded(raw: msgspec.Raw) -> object:
+    """Return the entry; a Violation in its place when it holds what no entry can, such as a number beyond all range."""
+    try:
+        entry: object = msgspec.json.decode(raw)
+        repeated = next(_repeated_names(json.loads(bytes(raw), object_pairs_hook=_Object), ""), None)
+    except msgspec.ValidationError:
+        return _out_of_range(raw)
+    except (*_UNREADABLE, ValueError) as error:
+        return Violation(path="", rule=f"not JSON: {error}")
+    return Violation(path=repeated, rule="stands there more than once; allowed: once") if repeated else entry
+
+
+def _out_of_range(raw: msgspec.Raw) -> Violation:
+    try:
+        msgspec.json.decode(raw, type=ImageModelSpec)  # the same error, now with the path of a field
+    except msgspec.ValidationError as error:
+        return violation(error, ImageModelSpec)
+    return Violation(path="", rule="a number is out of range")
+
+
+def _problems(entry: object) -> list[str]:
+    if isinstance(entry, Violation):
+        return [f"field {entry.path}: {entry.rule}" if entry.path else entry.rule]
+    return [_sentence(entry, broken) for broken in violations(entry, ImageModelSpec)]
+
+
+def _sentence(entry: object, broken: Violation) -> str:
     if not broken.path:
         return broken.rule
-    return f"field {broken.path}: found {shown(value_at(entry, broken.path))}; {broken.rule}"
+    found = f"found {shown(value_at(entry, broken.path))}; " if broken.kind == "invalid" else ""
+    return f"field {broken.path}: {found}{broken.rule}"
 
 
-_STRUCTS = {"": ImageModelSpec, "inference": Inference, "inference.quality": Quality, "gpu": Gpu}
+def _taken_names(specs: Sequence[ImageModelSpec | None]) -> Iterator[tuple[int, str]]:
+    """Yield (index, problem) for each name of a model that one before it, or the model itself, has already."""
+    owners: dict[str, str] = {}
+    for index, spec in enumerate(specs):
+        names = [("id", spec.id), *((f"aliases[{i}]", alias) for i, alias in enumerate(spec.aliases))] if spec else []
+        for field, name in names:
+            if name in owners:
+                rule = f"a name of {owners[name]} already; allowed: a name that no other model has"
+                yield index, f"field {field}: found {shown(name)}, {rule}"
+            owners.setdefault(name, spec.id if spec else "")
 
 
-def _allowed_fields(path: str) -> str:
-    parent, _, field = path.rpartition(".")
-    names = [known.encode_name for known in msgspec.structs.fields(_STRUCTS[parent])]
-    near = difflib.get_close_matches(field, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}allowed: {', '.join(names)}"
+class _Object(dict[str, object]):
+    """A JSON object that knows which of its names came more than once; of those, the last value counts."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
 
 
-def _named(entry: object) -> str:
-    identity = value_at(entry, "id")
-    return f" ({identity})" if isinstance(identity, str) else ""
+def _repeated_names(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, _Object):
+        prefix = f"{path}." if path else ""
+        yield from (prefix + name for name in value.repeated)
+        for name, inner in value.items():
+            yield from _repeated_names(inner, prefix + name)
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[object]", value)):
+            yield from _repeated_names(inner, f"{path}[{index}]")
 
 
-def _kind(value: object) -> str:
-    return {dict: "an object", str: "a string", type(None): "null"}.get(type(value), "a scalar")
+class _Identity(msgspec.Struct, frozen=True):
+    id: str = ""
+
+
+def _named(raw: msgspec.Raw) -> str:
+    """Return the entry's id in brackets, "" when not even that can be read."""
+    try:
+        identity = msgspec.json.decode(raw, type=_Identity).id
+    except _UNREADABLE:
+        return ""
+    return f" ({identity})" if identity else ""

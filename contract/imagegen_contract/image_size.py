@@ -39,7 +39,7 @@ def parse_size(text: str) -> ImageSize:
 def nearest_valid(size: ImageSize, max_pixels: int) -> ImageSize:
     """Return the valid size nearest to ``size``: sides in range, multiples of 8, area at most ``max_pixels``.
 
-    A size that is too large is scaled down with its proportions kept.
+    A size that is too large is scaled down with its proportions kept. ``max_pixels`` is at least MIN_SIDE squared.
     """
     shrink = min(1.0, (max_pixels / size.pixels) ** 0.5)
     width, height = _snap(size.width * shrink), _snap(size.height * shrink)

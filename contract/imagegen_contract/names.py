@@ -22,8 +22,11 @@ def object_name(model_id: str) -> str:
     """Return the Kubernetes object name of a model id: a DNS label of at most 40 characters.
 
     Lower-cased, every character other than a-z and 0-9 becomes ``-``; a longer name is cut and gets a hash of the id.
+    A name that starts with a digit gets ``model-`` before it: Services are named by RFC 1035, which wants a letter.
     """
     label = re.sub(r"[^a-z0-9]", "-", model_id.lower()).strip("-")
+    if not label[:1].isalpha():
+        label = f"model-{label}".strip("-")
     if len(label) <= _MAX_OBJECT_NAME:
         return label
     digest = hashlib.sha256(model_id.encode()).hexdigest()[:_HASH_CHARACTERS]

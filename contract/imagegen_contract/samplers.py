@@ -20,9 +20,9 @@ CLASS_NAMES: dict[str, Preset] = {
     "LCMScheduler": "lcm",
 }
 
-STEP_LIMITS: dict[Preset, tuple[int, int]] = {"lcm": (1, 50), "unipc": (1, 999), "dpmpp_2m_karras": (2, 999)}
-"""(fewest, most) steps where a preset has its own: LCM was distilled from 50 DDIM steps and its scheduler raises
-above them; the Karras schedule divides by steps - 1."""
+STEP_LIMITS: dict[Preset, tuple[int, int]] = {"lcm": (1, 50)}
+"""(fewest, most) steps where a preset has its own: LCM was distilled from 50 DDIM steps, and its scheduler raises
+above them."""
 
 DEFAULT_STEP_LIMITS = (1, 999)
 """All models here were trained with 1,000 noise levels; no schedule can have more steps than levels."""
@@ -39,3 +39,13 @@ def resolve_preset(name: str) -> Preset | None:
 def step_limits(preset: Preset) -> tuple[int, int]:
     """Return (fewest, most) steps of ``preset``."""
     return STEP_LIMITS.get(preset, DEFAULT_STEP_LIMITS)
+
+
+def evaluations(preset: Preset, steps: int) -> int:
+    """Return the UNet evaluations of ``steps`` steps: what a request costs, and what progress counts.
+
+    Heun evaluates twice a step except at the last; PNDM evaluates its first step twice.
+    """
+    if preset == "heun":
+        return 2 * steps - 1
+    return steps + 1 if preset == "pndm" and steps > 1 else steps

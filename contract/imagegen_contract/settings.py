@@ -5,19 +5,19 @@ list field is comma-separated. Flags win over environment.
 """
 
 import difflib
-import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar, cast
 
 import msgspec
+from msgspec import inspect
 
-from imagegen_contract.validation import shown, value_at, violation
+from imagegen_contract.validation import Violation, field_types, shown, type_options, value_at, violations
 
 SettingsStruct = TypeVar("SettingsStruct", bound=msgspec.Struct)
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; the message names the variable, what was found and what is allowed."""
+    """Settings that cannot be used; the message has a line for each: the variable, what was found, what is allowed."""
 
 
 def read_settings(
@@ -25,67 +25,78 @@ def read_settings(
 ) -> SettingsStruct:
     """Build ``struct`` from ``environment`` (names with ``prefix``) and ``flags`` (field names).
 
-    Raises SettingsError for an unknown name (with the nearest right one) and for a value out of its range.
+    Raises SettingsError with every unknown name (and the nearest right one) and every value out of its range.
     """
-    known = {field.name: field for field in msgspec.structs.fields(struct)}
     named = {name[len(prefix) :].lower(): text for name, text in environment.items() if name.startswith(prefix)}
-    for name in named:
-        if name not in known:
-            raise SettingsError(_unknown(prefix, name, known))
-    raw: dict[str, object] = {name: _parsed(name, text, prefix, struct) for name, text in {**named, **flags}.items()}
-    try:
-        return msgspec.convert(raw, struct, strict=False)
-    except msgspec.ValidationError as error:
-        broken = violation(error)
-        found = shown(value_at(raw, broken.path))
-        raise SettingsError(f"{_variable(prefix, broken.path)}: found {found}; {broken.rule}") from None
+    raw: dict[str, object] = {}
+    problems: list[str] = []
+    for name, text in {**named, **flags}.items():
+        try:
+            raw[name] = _parsed(name, text, struct)
+        except ValueError as error:
+            problems.append(f"{_variable(prefix, name)}: {error}")
+    known = list(field_types(struct))
+    problems += [_sentence(raw, broken, prefix, known) for broken in violations(raw, struct, strict=False)]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return msgspec.convert(raw, struct, strict=False)
 
 
 def write_environment(settings: msgspec.Struct, prefix: str) -> dict[str, str]:
-    """Return the environment of ``settings``: only what differs from the defaults, so that servers of other
-    versions, which may not know a newer setting, still start."""
-    fields = msgspec.structs.fields(type(settings))
-    changed = {field.name: getattr(settings, field.name) for field in fields}
-    return {
-        _variable(prefix, field.name): _text(changed[field.name])
-        for field in fields
-        if changed[field.name] != field.default
-    }
+    """Return the environment of ``settings``: only what differs from the defaults, inside struct fields too.
+
+    So servers of other versions, which may not know a newer setting, still start. The texts of a list field must hold
+    neither a comma nor space around them (names of models never do).
+    """
+    return {_variable(prefix, name): _text(value) for name, value in _changed(settings).items()}
 
 
-def _parsed(name: str, text: str, prefix: str, struct: type[msgspec.Struct]) -> object:
-    kind = next(field.type for field in msgspec.inspect.type_info(struct).fields if field.encode_name == name)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - a struct's type_info has fields
-    kinds = _unwrapped(kind)
-    if any(isinstance(option, msgspec.inspect.StructType) for option in kinds):
+def _changed(settings: msgspec.Struct) -> dict[str, object]:
+    """Return the fields that are not at their default, by name on the wire; structs as such dictionaries again."""
+    fields = [(field, getattr(settings, field.name)) for field in msgspec.structs.fields(type(settings))]
+    return {field.encode_name: _plain(value) for field, value in fields if value != _default(field)}
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    factory = field.default_factory
+    return factory() if callable(factory) else field.default
+
+
+def _plain(value: object) -> object:
+    return _changed(value) if isinstance(value, msgspec.Struct) else value
+
+
+def _parsed(name: str, text: str, struct: type[msgspec.Struct]) -> object:
+    """Return what ``text`` holds for the field ``name``; raise ValueError when it should be JSON and is not."""
+    kinds = type_options(field_types(struct)[name]) if name in field_types(struct) else []
+    if any(isinstance(kind, inspect.StructType) for kind in kinds):
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise SettingsError(f"{_variable(prefix, name)}: not JSON: {error}") from None
-    if any(isinstance(option, msgspec.inspect.VarTupleType) for option in kinds):
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise ValueError(f"not JSON: {error}") from None
+    if any(isinstance(kind, inspect.VarTupleType) for kind in kinds):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
 
-def _unwrapped(kind: Any) -> list[object]:
-    if isinstance(kind, msgspec.inspect.Metadata):
-        return _unwrapped(kind.type)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return [inner for option in kind.types for inner in _unwrapped(option)]
-    return [kind]
-
-
 def _text(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - parts are strings
-    if isinstance(value, msgspec.Struct):
+        return ",".join(map(str, cast("tuple[object, ...]", value)))
+    if isinstance(value, dict):
         return msgspec.json.encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unknown(prefix: str, name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {_variable(prefix, near[0])}? " if near else ""
-    return f"{_variable(prefix, name)}: unknown setting; {hint}see docs/settings.md for all of them"
+def _sentence(raw: dict[str, object], broken: Violation, prefix: str, known: Iterable[str]) -> str:
+    variable = _variable(prefix, broken.path)
+    if broken.kind == "unknown" and broken.path in raw:
+        near = difflib.get_close_matches(broken.path, known, n=1, cutoff=0.4)
+        hint = f"did you mean {_variable(prefix, near[0])}? " if near else ""
+        return f"{variable}: unknown setting; {hint}see docs/settings.md for all of them"
+    if broken.kind == "invalid" and broken.path:
+        rule = broken.rule.removesuffix(", got string").replace("boolean", "true or false")  # all variables are text
+        return f"{variable}: found {shown(value_at(raw, broken.path))}; {rule}"
+    return f"{variable}: {broken.rule}"
 
 
 def _variable(prefix: str, path: str) -> str:

@@ -1,0 +1,1 @@
+"""The inference server: the OpenAI Images API over diffusers pipelines."""

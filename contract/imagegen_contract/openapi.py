@@ -1,0 +1,300 @@
+"""The OpenAPI 3.1 document of the public API, served as /openapi.json by every program that serves the API.
+
+Schemas come from the message structs, errors from errors.KINDS; only prose and what a struct cannot say (defaults,
+values that decode but are refused) is written here.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from imagegen_contract import names
+from imagegen_contract.errors import KINDS, MAX_RETRY_AFTER_SECONDS, ErrorBody, ErrorCode, error_body
+from imagegen_contract.images import MAX_PROMPT_CHARACTERS, GenerateImage, ImagesReply, ModelInfo, ModelList
+from imagegen_contract.openapi_examples import (
+    ERRORS,
+    REQUEST_ID,
+    model_example,
+    models_example,
+    reply_example,
+    request_examples,
+    status_example,
+)
+from imagegen_contract.samplers import CLASS_NAMES, PRESETS
+from imagegen_contract.server_settings import DEFAULT_MODEL
+from imagegen_contract.server_status import ServerStatus
+
+Json = dict[str, Any]
+
+_SCHEMA_PATH = "#/components/schemas/{name}"
+_STRUCTS = (GenerateImage, ImagesReply, ModelList, ModelInfo, ErrorBody, ServerStatus)
+_RETRY_AFTER_STATUSES = (429, 503)
+_GENERATION_CODES = tuple(code for code in ErrorCode if code is not ErrorCode.NOT_FOUND)
+_READING_CODES = (ErrorCode.INVALID_API_KEY, ErrorCode.INTERNAL_ERROR)
+_KEYS_ARE_OPTIONAL: list[dict[str, list[str]]] = [{}, {"apiKey": []}]
+
+_REASONS = {
+    400: "The request cannot be honoured as it stands",
+    401: "No API key, or a wrong one",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    429: "The queue is full",
+    500: "The server failed",
+    503: "Not now",
+    504: "The request took too long",
+}
+
+_REQUEST_FIELDS: dict[str, Json] = {
+    "prompt": {"minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS},
+    "n": {"default": 1},
+    "size": {"default": "auto"},
+    "response_format": {"enum": ["b64_json"], "default": "b64_json"},
+    "output_format": {"enum": ["png", "webp", "jpeg"], "default": "png"},
+    "output_compression": {"default": 100},
+    "quality": {"enum": ["auto", "low", "medium", "high", "standard", "hd"], "default": "auto"},
+    "background": {"enum": ["auto", "opaque"], "default": "auto"},
+    "stream": {"enum": [False], "default": False},
+    "partial_images": {"maximum": 0, "default": 0},
+    "scheduler": {"enum": [*PRESETS, *CLASS_NAMES]},
+}
+"""What the document says beyond GenerateImage. The struct decodes some values only to refuse them in words; here
+stands what is honoured."""
+
+_HEADERS: Json = {
+    "RequestId": {
+        "description": "The request's own id when it sent one, else a new one; every log line of the request has it",
+        "schema": {"type": "string"},
+        "example": REQUEST_ID,
+    },
+    "RetryAfter": {
+        "description": "Seconds after which another try makes sense; there when that can be foretold",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_AFTER_SECONDS},
+    },
+    "ShouldRetry": {
+        "description": "Tells the openai SDK whether to try again; left out where the SDK's own rule is right",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    },
+}
+
+_TAGS = [
+    {"name": "images", "description": "Making pictures"},
+    {"name": "models", "description": "What can make them"},
+    {"name": "operation", "description": "For probes, dashboards and routers; on the management port in pods"},
+    {"name": "documentation", "description": "Pages and this document"},
+]
+
+
+def openapi_document(
+    version: str, title: str = "imagegen: text-to-image API", example_model: str = DEFAULT_MODEL
+) -> dict[str, object]:
+    """Return the document; ``version`` is the distribution's, ``example_model`` stands in the examples."""
+    paths = {
+        "/v1/images/generations": {"post": _generate(example_model)},
+        "/v1/models": {"get": _list_models(example_model)},
+        "/v1/models/{model_id}": {"get": _show_model(example_model)},
+        "/healthz": {"get": _probe("healthz", "Is the process alive?", "The device has not answered for too long")},
+        "/readyz": {"get": _probe("readyz", "Can it serve?", "Starting, loading, draining or failed, in words")},
+        "/metrics": {"get": _page("metrics", "Metrics in Prometheus' text format", "operation", "text/plain")},
+        "/status": {"get": _status(example_model, version)},
+        "/": {"get": _page("playground", "A page to try it out in the browser", "documentation", "text/html")},
+        "/openapi.json": {"get": _page("openapi", "This document", "documentation", "application/json")},
+        "/docs": {"get": _page("docs", "This document as a page (Swagger UI)", "documentation", "text/html")},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version, "description": _introduction()},
+        "tags": _TAGS,
+        "paths": paths,
+        "components": {"schemas": _schemas(), "headers": _HEADERS, "securitySchemes": {"apiKey": _API_KEY}},
+    }
+
+
+_API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Only where the deployment asks for keys; a server by itself takes requests without",
+}
+
+
+def _introduction() -> str:
+    rows = [f"| {KINDS[code].status} | `{code}` | {ERRORS[code].meaning} |" for code in ErrorCode]
+    return (
+        "OpenAI's Images API, with the field's usual names for what OpenAI's has no field for. Whatever cannot be "
+        "honoured is refused with a message that says what is allowed; nothing is ignored.\n\n"
+        'Every error has the body `{"error": {"message", "type", "param", "code"}}`:\n\n'
+        "| status | code | meaning |\n|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _generate(model: str) -> Json:
+    body = {"schema": _reference("GenerateImage"), "examples": request_examples(model)}
+    return {
+        "operationId": "generateImages",
+        "tags": ["images"],
+        "summary": "Make pictures from a prompt",
+        "description": "Answers when all pictures of the request are done. The same seed gives the same picture. A "
+        "client that closes the connection ends the work on its request.",
+        "parameters": [_REQUEST_ID_PARAMETER],
+        "security": _KEYS_ARE_OPTIONAL,
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {
+            "200": _json("The pictures, with the values that were used", "ImagesReply", reply_example(model)),
+            **_errors(_GENERATION_CODES),
+        },
+    }
+
+
+def _list_models(model: str) -> Json:
+    return {
+        "operationId": "listModels",
+        "tags": ["models"],
+        "summary": "List the models",
+        "description": "`data` is for OpenAI's clients and says everything known of a model; `models` is short.",
+        "security": _KEYS_ARE_OPTIONAL,
+        "responses": {
+            "200": _json("All models, loaded or not", "ModelList", models_example(model)),
+            **_errors(_READING_CODES),
+        },
+    }
+
+
+def _show_model(model: str) -> Json:
+    model_id = {
+        "name": "model_id",
+        "in": "path",
+        "required": True,
+        "description": "Id, alias or unambiguous last segment of an id; a slash may be sent as it is or as %2F",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+        "example": model,
+    }
+    return {
+        "operationId": "getModel",
+        "tags": ["models"],
+        "summary": "Show one model",
+        "description": "Limits, sizes and samplers of the model, and whether it is loaded.",
+        "parameters": [model_id],
+        "security": _KEYS_ARE_OPTIONAL,
+        "responses": {
+            "200": _json("The model", "ModelInfo", model_example(model)),
+            **_errors((ErrorCode.MODEL_NOT_FOUND, *_READING_CODES)),
+        },
+    }
+
+
+def _probe(name: str, summary: str, failing: str) -> Json:
+    return {
+        "operationId": name,
+        "tags": ["operation"],
+        "summary": summary,
+        "responses": {"200": _answer("Yes", "text/plain"), "503": _answer(failing, "text/plain")},
+    }
+
+
+def _status(model: str, version: str) -> Json:
+    return {
+        "operationId": "status",
+        "tags": ["operation"],
+        "summary": "State, models, capacity and predicted work",
+        "responses": {"200": _json("The state of this server", "ServerStatus", status_example(model, version))},
+    }
+
+
+def _page(name: str, summary: str, tag: str, media_type: str) -> Json:
+    return {
+        "operationId": name,
+        "tags": [tag],
+        "summary": summary,
+        "responses": {"200": _answer(summary, media_type)},
+    }
+
+
+_REQUEST_ID_PARAMETER = {
+    "name": names.REQUEST_ID_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Your id of the request; made for you when left out",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+
+
+def _answer(description: str, media_type: str) -> Json:
+    schema = {"type": "object" if media_type == "application/json" else "string"}
+    return {"description": description, "headers": _headers(), "content": {media_type: {"schema": schema}}}
+
+
+def _json(description: str, schema: str, example: object) -> Json:
+    content = {"application/json": {"schema": _reference(schema), "example": example}}
+    return {"description": description, "headers": _headers(), "content": content}
+
+
+def _errors(codes: Iterable[ErrorCode]) -> Json:
+    by_status: dict[int, list[ErrorCode]] = {}
+    for code in codes:
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    return {str(status): _error(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _error(status: int, codes: list[ErrorCode]) -> Json:
+    headers = _headers()
+    if status in _RETRY_AFTER_STATUSES:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if any(KINDS[code].retry is not None for code in codes):
+        headers[names.SHOULD_RETRY_HEADER] = {"$ref": "#/components/headers/ShouldRetry"}
+    content = {"schema": _reference("ErrorBody"), "examples": {code.value: _error_example(code) for code in codes}}
+    return {"description": _REASONS[status], "headers": headers, "content": {"application/json": content}}
+
+
+def _error_example(code: ErrorCode) -> Json:
+    example = ERRORS[code]
+    value = msgspec.to_builtins(error_body(code, example.message, example.param))
+    return {"summary": example.meaning, "value": value}
+
+
+def _headers() -> Json:
+    return {names.REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": _SCHEMA_PATH.format(name=name)}
+
+
+def _schemas() -> Json:
+    _, components = msgspec.json.schema_components(_STRUCTS, ref_template=_SCHEMA_PATH)
+    schemas = cast("Json", _tidy(components))
+    schemas["GenerateImage"]["properties"] = {
+        name: _request_field(schema, _REQUEST_FIELDS.get(name, {}))
+        for name, schema in schemas["GenerateImage"]["properties"].items()
+    }
+    error = schemas["ErrorDetail"]["properties"]
+    error["code"]["enum"] = [code.value for code in ErrorCode]
+    error["type"]["enum"] = sorted({kind.type for kind in KINDS.values()})
+    return schemas
+
+
+def _request_field(schema: Json, more: Mapping[str, object]) -> Json:
+    """Return a field's schema with ``more`` in the branch that is not null, and the default beside the branches."""
+    rules = {key: value for key, value in more.items() if key != "default"}
+    field = {key: value for key, value in schema.items() if key != "default"}
+    if "anyOf" in field:
+        value, *null = cast("list[Json]", field["anyOf"])
+        field["anyOf"] = [value | rules, *null]
+    else:
+        field |= rules
+    return field | ({"default": more["default"]} if "default" in more else {})
+
+
+def _tidy(node: object) -> object:
+    """Return ``node`` with descriptions, which are docstrings, as Markdown without their indentation."""
+    if isinstance(node, dict):
+        items = cast("Json", node).items()
+        return {key: _prose(value) if key == "description" else _tidy(value) for key, value in items}
+    return [_tidy(inner) for inner in cast("list[object]", node)] if isinstance(node, list) else node
+
+
+def _prose(text: object) -> object:
+    return inspect.cleandoc(text).replace("``", "`") if isinstance(text, str) else _tidy(text)

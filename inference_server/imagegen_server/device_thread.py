@@ -1,0 +1,217 @@
+"""The only thread that touches the device: receive, admit, one evaluation, deliver.
+
+Jobs and other device work come in through a queue; answers go back to the event loop of whoever asked. A failure
+fails the request that it belongs to, never the thread; only a lost device ends it.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from imagegen_server import batching
+from imagegen_server.errors import DeviceLostError, OutOfMemory
+from imagegen_server.generation import Pictures
+from imagegen_server.jobs import Job, Row
+
+_UNLIMITED_ROWS = 1 << 16
+
+
+class DeviceOutOfMemoryError(RuntimeError):
+    """Raised by a pipeline when the device has no memory for a call; the engine tries again with fewer rows."""
+
+
+class EngineCounters:
+    """Totals since the start. Written by the device thread, read by anyone."""
+
+    def __init__(self) -> None:
+        self.evaluations = 0
+        self.images = 0
+        self.device_seconds = 0.0
+        self.cancelled_requests = 0
+        self.last_step_at: float | None = None
+        self.busy_since: float | None = None
+
+
+class DeviceThread(threading.Thread):
+    """The loop of the device: receive, admit, one evaluation, deliver."""
+
+    def __init__(self, counters: EngineCounters, on_lost: Callable[[BaseException], None]) -> None:
+        super().__init__(name="device", daemon=True)
+        self._inbox: queue.SimpleQueue[Job | Callable[[], None]] = queue.SimpleQueue()
+        self._counters = counters
+        self._on_lost = on_lost
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._most_rows = _UNLIMITED_ROWS
+        self._stopping = False
+
+    def submit(self, arrival: "Job | Callable[[], None]") -> None:
+        """Hand over a job, or work to be done between two evaluations; from any thread."""
+        self._inbox.put(arrival)
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stopping = True
+        self.submit(lambda: None)
+
+    def run(self) -> None:
+        """Work until stopped; a lost device ends the thread, since nothing can be computed any more."""
+        try:
+            while not self._stopping:
+                self._receive()
+                self._drop_cancelled()
+                self._admit()
+                self._evaluate()
+        except DeviceLostError as error:
+            for job in [*self._running, *self._waiting]:
+                self._fail(job, DeviceLostError(str(error)))
+            self._on_lost(error)
+
+    def _receive(self) -> None:
+        block = not (self._running or self._waiting)
+        while True:
+            try:
+                arrival = self._inbox.get(block=block)
+            except queue.Empty:
+                return
+            block = False
+            if isinstance(arrival, Job):
+                self._waiting.append(arrival)
+            else:
+                self._busy(arrival)
+
+    def _drop_cancelled(self) -> None:
+        for job in [*self._running, *self._waiting]:
+            if job.cancelled:
+                self._counters.cancelled_requests += 1
+                self._remove(job)
+
+    def _admit(self) -> None:
+        by_number = {job.number: job for job in self._waiting}
+        for number in batching.joining(self._views(), list(by_number)):
+            job = by_number[number]
+            self._waiting.remove(job)
+            job.started, job.started_at = True, time.monotonic()
+            self._running.append(job)
+            self._guarded(job, lambda job=job: job.rows.extend(job.pipeline.admit(job.generation)))
+
+    def _evaluate(self) -> None:
+        rows = self._unfinished()
+        batch = [rows[index] for index in batching.next_batch(self._views(), self._most_rows)]
+        if not batch:
+            return
+        job = batch[0][0]
+        started = time.monotonic()
+        try:
+            self._busy(lambda: job.pipeline.advance([row for _, row in batch]))
+        except DeviceOutOfMemoryError:
+            smaller = len(batch) // 2
+        except DeviceLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a failed call fails its requests, never the thread
+            self._fail(job, error)
+            return
+        else:
+            self._account(job, time.monotonic() - started, len(batch))
+            self._deliver(job)
+            return
+        # Outside the except block: the traceback would keep the tensors of the failed call alive.
+        if smaller:
+            self._most_rows = smaller
+        else:
+            self._fail(job, OutOfMemory())
+
+    def _account(self, job: Job, seconds: float, rows: int) -> None:
+        job.denoise_seconds += seconds
+        left = max(row.evaluations_left for row in job.rows)
+        job.evaluations_done = job.evaluations - left
+        self._counters.evaluations += rows
+        self._counters.device_seconds += seconds
+        self._counters.last_step_at = time.monotonic()
+
+    def _deliver(self, job: Job) -> None:
+        """Decode what is denoised, a picture at a time, so that a cancel is seen between two of them."""
+        if any(row.evaluations_left for row in job.rows):
+            return
+        for index, row in enumerate(job.rows):
+            if job.cancelled:
+                return
+            if not self._guarded(job, lambda index=index, row=row: self._decode(job, index, row)):
+                return
+        self._finish(job)
+
+    def _decode(self, job: Job, index: int, row: Row) -> None:
+        started = time.monotonic()
+        job.pictures[index] = job.pipeline.picture(row)
+        seconds = time.monotonic() - started
+        job.decode_seconds += seconds
+        self._counters.device_seconds += seconds
+
+    def _guarded(self, job: Job, work: Callable[[], None]) -> bool:
+        """Run device work of one job; a failure fails that job alone. Return whether it went well."""
+        failure: Exception | None = None
+        try:
+            self._busy(work)
+        except DeviceOutOfMemoryError:
+            failure = OutOfMemory()
+        except DeviceLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a pipeline raises belongs to its request
+            failure = error
+        if failure is not None:
+            self._fail(job, failure)
+        return failure is None
+
+    def _busy(self, work: Callable[[], None]) -> None:
+        self._counters.busy_since = time.monotonic()
+        try:
+            work()
+        finally:
+            self._counters.busy_since = None
+
+    def _unfinished(self) -> list[tuple[Job, Row]]:
+        return [(job, row) for job in self._running for row in job.rows if row.evaluations_left]
+
+    def _views(self) -> list[batching.RowView]:
+        return [batching.RowView(job.number, (id(job.pipeline), row.key)) for job, row in self._unfinished()]
+
+    def _remove(self, job: Job) -> None:
+        if job in self._running:
+            self._running.remove(job)
+        if job in self._waiting:
+            self._waiting.remove(job)
+        job.rows.clear()
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        self._remove(job)
+        settle(job.answer, error=error)
+
+    def _finish(self, job: Job) -> None:
+        self._remove(job)
+        self._counters.images += job.images
+        pictures = Pictures(
+            images=tuple(job.pictures[index] for index in range(job.images)),
+            queue_seconds=job.started_at - job.submitted_at,
+            device_seconds=job.device_seconds,
+        )
+        settle(job.answer, pictures)
+
+
+def settle(future: "asyncio.Future[Any]", outcome: object = None, error: BaseException | None = None) -> None:
+    """Give ``future`` its outcome or error, from any thread; nothing happens when nobody waits any more."""
+
+    def on_loop() -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(outcome)
+        else:
+            future.set_exception(error)
+
+    loop = future.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(on_loop)

@@ -1,0 +1,165 @@
+"""The `imagegen-server` command: settings in, process out. The one place that reads the environment."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator, Sequence
+
+import msgspec
+import uvicorn
+from litestar.types import ASGIApp
+
+from imagegen_contract.catalog import CatalogError, UnknownModelError
+from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
+from imagegen_contract.settings import SettingsError, read_settings
+from imagegen_server.app import Application
+from imagegen_server.logs import configure_logging
+
+_LOG = logging.getLogger("imagegen")
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than a client's pool keeps an idle connection, so that we never close one just as it is used again."""
+
+_LAST_BYTES_SECONDS = 10
+"""After the drain: time for the last replies to reach slow readers."""
+
+_BACKLOG = 2048
+
+
+class ListenError(RuntimeError):
+    """The address cannot be listened on; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until a signal; return the exit code."""
+    try:
+        settings = read_settings(ServerSettings, ENVIRONMENT_PREFIX, os.environ, _flags(arguments))  # noqa: TID251 - the composition root
+        configure_logging(settings.log_format, settings.log_level)
+        process = _Process(settings)
+        with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
+            runner.run(process.run())
+    except (SettingsError, CatalogError, UnknownModelError, ListenError) as error:
+        print(f"imagegen-server: {_words(error)}", file=sys.stderr)  # noqa: T201 - there may be no log yet
+        return 2
+    return process.exit_code
+
+
+class _Process:
+    """One or two listening servers around an application."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.exit_code = 0
+        self._settings = settings
+        self._application = Application(settings, self._device_lost)
+        self._servers: list[_Server] = []
+        self._drain: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Listen, load in the background, serve until a signal, drain."""
+        settings, application = self._settings, self._application
+        public = _listen(settings.host, settings.port)
+        listening = [(application.public, public)]
+        if application.management is not None and settings.management_port is not None:
+            listening.append((application.management, _listen(settings.host, settings.management_port)))
+        self._servers = [_Server(_config(app)) for app, _ in listening]
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sign, self._signalled)
+        application.start()
+        _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
+        host, port = public.getsockname()[:2]
+        _LOG.info("listening", extra={"url": f"http://{f'[{host}]' if ':' in host else host}:{port}", "docs": "/docs"})
+        await asyncio.gather(
+            *(server.serve([bound]) for server, (_, bound) in zip(self._servers, listening, strict=True))
+        )
+        application.stop()
+
+    def _signalled(self) -> None:
+        """Drain at the first signal; at the second one leave at once."""
+        if self._drain is None:
+            self._drain = asyncio.ensure_future(self._drain_and_leave())
+        else:
+            self._leave(force=True)
+
+    async def _drain_and_leave(self) -> None:
+        await self._application.drain()
+        self._leave()
+
+    def _device_lost(self) -> None:
+        self.exit_code = 1
+        self._leave()
+
+    def _leave(self, *, force: bool = False) -> None:
+        for server in self._servers:
+            server.should_exit = True
+            server.force_exit = force
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: it stops listening at once, and a drain answers until it is done."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to the process."""
+        yield
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType] - two libraries' names for the ASGI protocol
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        http="httptools",
+        ws="none",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # pyright: ignore[reportArgumentType] - host and port, the first two of any address
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _flags(arguments: Sequence[str] | None) -> dict[str, str]:
+    parser = argparse.ArgumentParser(
+        prog="imagegen-server",
+        description="Serve text-to-image models through the OpenAI Images API.",
+        epilog=f"Each flag is also an environment variable: {ENVIRONMENT_PREFIX} and its name in capitals.",
+    )
+    fields = msgspec.json.schema_components([ServerSettings])[1]["ServerSettings"]["properties"]
+    for name, schema in fields.items():
+        # A switch such as --png-metadata may stand alone; "true" is never the text of another kind of flag.
+        nargs = "?" if schema.get("type") == "boolean" else None
+        flag = parser.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), nargs=nargs)
+        flag.help = str(schema.get("description", "")).replace("%", "%%")
+        flag.const = "true" if nargs else None
+    return {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, UnknownModelError):
+        near = f"; did you mean {', '.join(error.near)}?" if error.near else ""
+        return f"model {error.name!r} is not in the catalog{near}"
+    return str(error)
+
+
+def run() -> None:
+    """Run and leave without tearing the interpreter down: triton's bindings would print pages of leak warnings."""
+    code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    run()

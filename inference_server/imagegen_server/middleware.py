@@ -1,0 +1,74 @@
+"""What every request gets, also those that no route takes: an id, a log line, a count."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from imagegen_contract.names import REQUEST_ID_HEADER
+from imagegen_server.logs import REQUEST_ID
+
+_LOG = logging.getLogger("imagegen.access")
+
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_HEADER = REQUEST_ID_HEADER.encode()
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/status"})
+"""Asked every second or so by machines: logged only when they fail."""
+
+Observe = Callable[[str, int, str, float], None]
+"""Called with route, status, error code ("" for none) and seconds."""
+
+
+class RequestContext:
+    """Wraps the whole ASGI application."""
+
+    def __init__(self, app: ASGIApp, observe: Observe) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        token = REQUEST_ID.set(request_id)
+        scope["state"] = {"request_id": request_id}
+        started, status = time.monotonic(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (_HEADER, request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._done(scope, status, time.monotonic() - started)
+            REQUEST_ID.reset(token)
+
+    def _done(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        path, code = scope["path"], scope["state"].get("error_code", "")
+        self._observe(_route(path), status, code, seconds)
+        level = logging.DEBUG if path in _QUIET and status < 400 else logging.INFO
+        facts = {"path": path[:200], "status": status, "seconds": round(seconds, 3), **({"code": code} if code else {})}
+        _LOG.log(level, "request", extra={"method": scope["method"], **facts})
+
+
+def _request_id(scope: HTTPScope) -> str:
+    """Return the client's id when it is one that a log can hold, else a new one."""
+    sent = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
+    return sent if _ACCEPTED_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+
+
+def _route(path: str) -> str:
+    """Return a label with few values: paths are the client's to choose, series are ours to keep few."""
+    if path in _QUIET or path in {"/v1/images/generations", "/v1/models", "/docs", "/openapi.json", "/"}:
+        return path
+    return "/v1/models/{model}" if path.startswith("/v1/models/") else "other"

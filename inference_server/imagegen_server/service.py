@@ -1,0 +1,126 @@
+"""What the routes work with: one server's parts, built once in app.py."""
+
+import time
+
+from imagegen_contract.errors import ErrorCode
+from imagegen_contract.image_model import ImageModelSpec
+from imagegen_contract.image_size import SIZE_MULTIPLE
+from imagegen_contract.images import ModelInfo, ModelLimits
+from imagegen_contract.server_settings import ServerSettings
+from imagegen_contract.server_status import Capacity, ModelStatus, ServerStatus, Work
+from imagegen_server.engine import Engine
+from imagegen_server.errors import ApiError
+from imagegen_server.images import Images
+from imagegen_server.lifecycle import Lifecycle
+from imagegen_server.metrics import Metrics
+from imagegen_server.models import ModelStore
+from imagegen_server.parameters import allowed_schedulers, max_pixels
+
+
+class Service:
+    """The parts of a server and the answers that need several of them. Event loop only."""
+
+    def __init__(self, settings: ServerSettings, version: str, models: ModelStore, engine: Engine) -> None:
+        self.settings = settings
+        self.version = version
+        self.models = models
+        self.engine = engine
+        self.images = Images(models, engine, settings.max_images, settings.png_metadata)
+        self.lifecycle = Lifecycle()
+        self.metrics = Metrics(engine, models)
+        self.device = ""
+        self.default_model = settings.model.id if settings.model else settings.default_model
+        self._started_at = time.time()
+
+    def check_alive(self) -> None:
+        """Raise ApiError when the process can do nothing any more: no device thread, or one call that never ends."""
+        busy_since = self.engine.counters.busy_since
+        if not self.engine.alive and self.lifecycle.state != "starting":
+            raise ApiError(ErrorCode.INTERNAL_ERROR, "the device thread has ended")
+        if busy_since is not None and time.monotonic() - busy_since > self.settings.stall_seconds:
+            raise ApiError(
+                ErrorCode.INTERNAL_ERROR, f"a device call has run for more than {self.settings.stall_seconds:g} s"
+            )
+
+    def check_ready(self) -> None:
+        """Raise ApiError with the cause in words unless the server can serve."""
+        state = self.lifecycle.state
+        failed = "; ".join(status.error for status in self.models.statuses() if status.error)
+        if state == "failed":
+            raise ApiError(ErrorCode.MODEL_FAILED, f"the server cannot serve: {failed or 'the device is lost'}")
+        if state == "draining":
+            raise ApiError(ErrorCode.DRAINING, "the server is shutting down")
+        if state != "ready":
+            raise ApiError(ErrorCode.MODEL_LOADING, f"the server is {state}", retry_after=1)
+
+    def status(self) -> ServerStatus:
+        """Return the whole state of the server."""
+        running, waiting = self.engine.running(), self.engine.waiting()
+        counters = self.engine.counters
+        last_step = counters.last_step_at
+        return ServerStatus(
+            version=self.version,
+            state=self.lifecycle.state,
+            uptime_seconds=round(time.time() - self._started_at, 3),
+            device=self.device,
+            models=self.models.statuses(),
+            capacity=Capacity(
+                running_rows=sum(job.images for job in running),
+                queued_rows=sum(job.images for job in waiting),
+                free_rows=self.free_rows(),
+                running_requests=len(running),
+                queued_requests=len(waiting),
+            ),
+            work=Work(
+                predicted_seconds=round(self.engine.predicted_seconds(), 4),
+                device_seconds_total=round(counters.device_seconds, 4),
+                evaluations_total=counters.evaluations,
+                images_total=counters.images,
+                last_step_age_seconds=None if last_step is None else round(time.monotonic() - last_step, 3),
+            ),
+        )
+
+    def free_rows(self) -> int:
+        """Return how many more image rows would start at once: one request's, when nothing is here."""
+        return self.settings.max_images if self.engine.idle and self.lifecycle.state == "ready" else 0
+
+    def model_infos(self) -> tuple[ModelInfo, ...]:
+        """Return every model of the catalog as /v1/models shows it."""
+        return tuple(
+            self._info(spec, status) for spec, status in zip(self.models.specs, self.models.statuses(), strict=True)
+        )
+
+    def _info(self, spec: ImageModelSpec, status: ModelStatus) -> ModelInfo:
+        loaded = self.models.loaded(spec.id)
+        facts = loaded.facts if loaded else None
+        size = spec.default_size or (facts.native_size if facts else None)
+        return ModelInfo(
+            id=spec.id,
+            created=int(self._started_at),
+            owned_by=spec.publisher,
+            publisher=spec.publisher,
+            family=spec.family,
+            version=spec.version,
+            aliases=spec.aliases,
+            description=spec.description,
+            license=spec.license,
+            state=status.state,
+            device=facts.device if facts else None,
+            dtype=facts.dtype if facts else None,
+            size=str(size) if size else None,
+            native_size=str(facts.native_size) if facts else None,
+            sizes=spec.inference.sizes,
+            steps=spec.inference.steps,
+            guidance_scale=spec.inference.guidance_scale,
+            scheduler=spec.inference.scheduler or (facts.own_scheduler if facts else None),
+            schedulers=allowed_schedulers(spec),
+            limits=ModelLimits(
+                max_pixels=max_pixels(spec, facts),
+                max_steps=spec.inference.max_steps,
+                max_guidance_scale=spec.inference.max_guidance_scale,
+                size_multiple=SIZE_MULTIPLE,
+            )
+            if facts
+            else None,
+            error=status.error or None,
+        )

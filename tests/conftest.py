@@ -1,0 +1,66 @@
+"""What all tests share: the table of acceptance points, and the servers that tests talk to."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from server_process import ServerProcess, start_server
+
+_POINTS = pytest.StashKey[list[tuple[str, str, str]]]()
+_SHOWN = pytest.StashKey[list[tuple[str, str]]]()
+
+Show = Callable[[str, str], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for the table."""
+    config.stash[_POINTS] = []
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Show:
+    """Return a function that prints one acceptance point and its figure, for the table at the end."""
+    shown = request.node.stash.setdefault(_SHOWN, [])
+
+    def record(point: str, figure: str) -> None:
+        shown.append((point, figure))
+        print(f"\n{point}: {figure}")
+
+    return record
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the outcome of each acceptance point."""
+    report = yield
+    if report.when == "call" and item.get_closest_marker("acceptance"):
+        shown = item.stash.get(_SHOWN, []) or [(item.name, "")]
+        for point, figure in shown:
+            item.config.stash[_POINTS].append((point, figure, report.outcome))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of acceptance points."""
+    points = config.stash[_POINTS]
+    if not points:
+        return
+    terminalreporter.section("acceptance")
+    width = max(len(point) for point, _, _ in points)
+    for point, figure, outcome in points:
+        terminalreporter.write_line(f"{outcome:7} {point:{width}}  {figure}")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """Return a real server process with the embedded model, ready; shared by all tests that leave it as it is."""
+    with start_server() as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return Path(__file__).parent.parent
