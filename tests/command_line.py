@@ -15,7 +15,7 @@ def imagegen(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 def generate(folder: Path, server: FakeImageServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `imagegen generate` for a red circle."""
-    return imagegen(folder, "generate", "a red circle", *arguments, IMAGEGEN_SERVER_URL=server.url)
+    return imagegen(folder, "generate", "a red circle", *arguments, IMAGEGEN_URL=server.url)
 
 
 def names(folder: Path) -> list[str]:

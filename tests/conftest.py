@@ -25,7 +25,7 @@ def show(request: pytest.FixtureRequest) -> Show:
 
     def record(point: str, figure: str) -> None:
         shown.append((point, figure))
-        print(f"\n{point}: {figure}")
+        print(f"\n{point}: {figure}")  # noqa: T201 - seen with pytest -s
 
     return record
 

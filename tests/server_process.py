@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class ServerProcess:
         self.stderr: list[str] = []
         """What was printed besides log lines, such as a traceback at start."""
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.url = self._listening_url()
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
@@ -52,9 +53,9 @@ class ServerProcess:
         """Return the body of /status."""
         return self.get("/status").json()
 
-    def client(self, **options: Any) -> openai.OpenAI:
+    def client(self, max_retries: int = 0, timeout: float = 120) -> openai.OpenAI:
         """Return the official SDK's client, without retries unless asked."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", **{"max_retries": 0, "timeout": 120, **options})
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=max_retries, timeout=timeout)
 
     def terminate(self) -> None:
         """Send SIGTERM and return at once."""
@@ -73,6 +74,7 @@ class ServerProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+        self._reader.join(10)
 
     def _read(self) -> None:
         if self.process.stderr is None:
@@ -83,6 +85,7 @@ class ServerProcess:
                 self._lines.put(self.log[-1])
             except ValueError:
                 self.stderr.append(line)
+        self.process.stderr.close()
         self._lines.put(None)
 
     def _listening_url(self) -> str:
@@ -98,7 +101,7 @@ class ServerProcess:
 @contextmanager
 def start_server(
     *flags: str, environment: dict[str, str] | None = None, cwd: Path | None = None
-) -> Iterator[ServerProcess]:
+) -> Generator[ServerProcess]:
     """Start a server with ``flags`` on a free port and return it listening; end it afterwards."""
     started = time.monotonic()
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ from importlib import metadata
 from imagegen_cli.client import DEFAULT_SERVER, DEFAULT_TIMEOUT, Client, timeout_seconds
 from imagegen_cli.command import ENTRY_POINT_GROUP, Command, CommandError
 
-SERVER_VARIABLE = "IMAGEGEN_SERVER_URL"
+SERVER_VARIABLE = "IMAGEGEN_URL"
 API_KEY_VARIABLE = "IMAGEGEN_API_KEY"
 
 _INTERRUPTED = 130

@@ -1,18 +1,14 @@
 """The OpenAPI 3.1 document of the public API, served as /openapi.json by every program that serves the API.
 
-Schemas come from the message structs, errors from errors.KINDS; only prose and what a struct cannot say (defaults,
-values that decode but are refused) is written here.
+Schemas come from the message structs (openapi_schemas.py), errors from errors.KINDS; only prose is written here.
 """
 
-import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Iterable
 
 import msgspec
 
 from imagegen_contract import names
-from imagegen_contract.errors import KINDS, MAX_RETRY_AFTER_SECONDS, ErrorBody, ErrorCode, error_body
-from imagegen_contract.images import MAX_PROMPT_CHARACTERS, GenerateImage, ImagesReply, ModelInfo, ModelList
+from imagegen_contract.errors import KINDS, MAX_RETRY_AFTER_SECONDS, ErrorCode, error_body
 from imagegen_contract.openapi_examples import (
     ERRORS,
     REQUEST_ID,
@@ -22,16 +18,12 @@ from imagegen_contract.openapi_examples import (
     request_examples,
     status_example,
 )
-from imagegen_contract.samplers import CLASS_NAMES, PRESETS
+from imagegen_contract.openapi_schemas import SCHEMA_PATH, Json, schemas
 from imagegen_contract.server_settings import DEFAULT_MODEL
-from imagegen_contract.server_status import ServerStatus
 
-Json = dict[str, Any]
-
-_SCHEMA_PATH = "#/components/schemas/{name}"
-_STRUCTS = (GenerateImage, ImagesReply, ModelList, ModelInfo, ErrorBody, ServerStatus)
 _RETRY_AFTER_STATUSES = (429, 503)
 _GENERATION_CODES = tuple(code for code in ErrorCode if code is not ErrorCode.NOT_FOUND)
+_NOT_READY_CODES = (ErrorCode.MODEL_LOADING, ErrorCode.MODEL_FAILED, ErrorCode.DRAINING)
 _READING_CODES = (ErrorCode.INVALID_API_KEY, ErrorCode.INTERNAL_ERROR)
 _KEYS_ARE_OPTIONAL: list[dict[str, list[str]]] = [{}, {"apiKey": []}]
 
@@ -48,22 +40,6 @@ _REASONS = {
     503: "Not now",
     504: "The request took too long",
 }
-
-_REQUEST_FIELDS: dict[str, Json] = {
-    "prompt": {"minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS},
-    "n": {"default": 1},
-    "size": {"default": "auto"},
-    "response_format": {"enum": ["b64_json"], "default": "b64_json"},
-    "output_format": {"enum": ["png", "webp", "jpeg"], "default": "png"},
-    "output_compression": {"default": 100},
-    "quality": {"enum": ["auto", "low", "medium", "high", "standard", "hd"], "default": "auto"},
-    "background": {"enum": ["auto", "opaque"], "default": "auto"},
-    "stream": {"enum": [False], "default": False},
-    "partial_images": {"maximum": 0, "default": 0},
-    "scheduler": {"enum": [*PRESETS, *CLASS_NAMES]},
-}
-"""What the document says beyond GenerateImage. The struct decodes some values only to refuse them in words; here
-stands what is honoured."""
 
 _HEADERS: Json = {
     "RequestId": {
@@ -97,21 +73,22 @@ def openapi_document(
         "/v1/images/generations": {"post": _generate(example_model)},
         "/v1/models": {"get": _list_models(example_model)},
         "/v1/models/{model_id}": {"get": _show_model(example_model)},
-        "/healthz": {"get": _probe("healthz", "Is the process alive?", "The device has not answered for too long")},
-        "/readyz": {"get": _probe("readyz", "Can it serve?", "Starting, loading, draining or failed, in words")},
+        "/healthz": {"get": _probe("healthz", "Is the process alive?", "ok", (ErrorCode.INTERNAL_ERROR,))},
+        "/readyz": {"get": _probe("readyz", "Can it serve?", "ready", _NOT_READY_CODES)},
         "/metrics": {"get": _page("metrics", "Metrics in Prometheus' text format", "operation", "text/plain")},
         "/status": {"get": _status(example_model, version)},
         "/": {"get": _page("playground", "A page to try it out in the browser", "documentation", "text/html")},
         "/openapi.json": {"get": _page("openapi", "This document", "documentation", "application/json")},
         "/docs": {"get": _page("docs", "This document as a page (Swagger UI)", "documentation", "text/html")},
     }
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": _introduction()},
         "tags": _TAGS,
         "paths": paths,
-        "components": {"schemas": _schemas(), "headers": _HEADERS, "securitySchemes": {"apiKey": _API_KEY}},
+        "components": {"schemas": schemas(), "headers": _HEADERS, "securitySchemes": {"apiKey": _API_KEY}},
     }
+    return msgspec.json.decode(msgspec.json.encode(document))  # plain JSON types, shared with nobody
 
 
 _API_KEY = {
@@ -139,7 +116,7 @@ def _generate(model: str) -> Json:
         "summary": "Make pictures from a prompt",
         "description": "Answers when all pictures of the request are done. The same seed gives the same picture. A "
         "client that closes the connection ends the work on its request.",
-        "parameters": [_REQUEST_ID_PARAMETER],
+        "parameters": [_REQUEST_ID_PARAMETER, _TIMEOUT_PARAMETER],
         "security": _KEYS_ARE_OPTIONAL,
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
@@ -186,12 +163,14 @@ def _show_model(model: str) -> Json:
     }
 
 
-def _probe(name: str, summary: str, failing: str) -> Json:
+def _probe(name: str, summary: str, word: str, failing: Iterable[ErrorCode]) -> Json:
+    schema = {"type": "object", "properties": {"status": {"type": "string", "enum": [word]}}, "required": ["status"]}
+    content = {"application/json": {"schema": schema, "example": {"status": word}}}
     return {
         "operationId": name,
         "tags": ["operation"],
         "summary": summary,
-        "responses": {"200": _answer("Yes", "text/plain"), "503": _answer(failing, "text/plain")},
+        "responses": {"200": {"description": "Yes", "headers": _headers(), "content": content}, **_errors(failing)},
     }
 
 
@@ -219,6 +198,15 @@ _REQUEST_ID_PARAMETER = {
     "required": False,
     "description": "Your id of the request; made for you when left out",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+
+
+_TIMEOUT_PARAMETER = {
+    "name": names.REQUEST_TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds after which you no longer want the answer; the server's own limit is the most",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
 
@@ -260,41 +248,4 @@ def _headers() -> Json:
 
 
 def _reference(name: str) -> Json:
-    return {"$ref": _SCHEMA_PATH.format(name=name)}
-
-
-def _schemas() -> Json:
-    _, components = msgspec.json.schema_components(_STRUCTS, ref_template=_SCHEMA_PATH)
-    schemas = cast("Json", _tidy(components))
-    schemas["GenerateImage"]["properties"] = {
-        name: _request_field(schema, _REQUEST_FIELDS.get(name, {}))
-        for name, schema in schemas["GenerateImage"]["properties"].items()
-    }
-    error = schemas["ErrorDetail"]["properties"]
-    error["code"]["enum"] = [code.value for code in ErrorCode]
-    error["type"]["enum"] = sorted({kind.type for kind in KINDS.values()})
-    return schemas
-
-
-def _request_field(schema: Json, more: Mapping[str, object]) -> Json:
-    """Return a field's schema with ``more`` in the branch that is not null, and the default beside the branches."""
-    rules = {key: value for key, value in more.items() if key != "default"}
-    field = {key: value for key, value in schema.items() if key != "default"}
-    if "anyOf" in field:
-        value, *null = cast("list[Json]", field["anyOf"])
-        field["anyOf"] = [value | rules, *null]
-    else:
-        field |= rules
-    return field | ({"default": more["default"]} if "default" in more else {})
-
-
-def _tidy(node: object) -> object:
-    """Return ``node`` with descriptions, which are docstrings, as Markdown without their indentation."""
-    if isinstance(node, dict):
-        items = cast("Json", node).items()
-        return {key: _prose(value) if key == "description" else _tidy(value) for key, value in items}
-    return [_tidy(inner) for inner in cast("list[object]", node)] if isinstance(node, list) else node
-
-
-def _prose(text: object) -> object:
-    return inspect.cleandoc(text).replace("``", "`") if isinstance(text, str) else _tidy(text)
+    return {"$ref": SCHEMA_PATH.format(name=name)}

@@ -62,7 +62,7 @@ def test_a_damaged_picture_is_not_written(tmp_path: Path) -> None:
 def test_a_server_that_is_away_says_how_to_start_one(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    assert_failed(imagegen(tmp_path, "models", "list", IMAGEGEN_SERVER_URL=url), url, "make serve", "--server")
+    assert_failed(imagegen(tmp_path, "models", "list", IMAGEGEN_URL=url), url, "make serve", "--server")
 
 
 def test_a_connection_that_breaks_is_an_error(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_address_that_leads_nowhere_is_shown(tmp_path: Path) -> None:
 def test_the_server_of_the_command_line_wins_over_the_environment(tmp_path: Path, arguments: list[str]) -> None:
     with FakeImageServer() as named, FakeImageServer() as other:
         filled = [argument.format(url=named.url) for argument in arguments]
-        assert imagegen(tmp_path, *filled, IMAGEGEN_SERVER_URL=other.url).returncode == 0
+        assert imagegen(tmp_path, *filled, IMAGEGEN_URL=other.url).returncode == 0
     assert [request.path for request in named.received] == ["/v1/models"]
     assert other.received == []
 
@@ -123,7 +123,7 @@ def test_a_path_before_v1_is_kept(tmp_path: Path) -> None:
 )
 def test_the_key_is_sent_as_bearer(tmp_path: Path, key: str, header: str | None) -> None:
     with FakeImageServer() as server:
-        imagegen(tmp_path, "models", "list", IMAGEGEN_SERVER_URL=server.url, IMAGEGEN_API_KEY=key)
+        imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url, IMAGEGEN_API_KEY=key)
     assert server.received[0].headers.get("authorization") == header
 
 
@@ -138,7 +138,7 @@ def test_the_key_is_sent_as_bearer(tmp_path: Path, key: str, header: str | None)
 )
 def test_the_key_is_never_printed(tmp_path: Path, key: str, answer: Answer) -> None:
     with FakeImageServer(answers={"/v1/models": answer}) as server:
-        done = imagegen(tmp_path, "models", "list", IMAGEGEN_SERVER_URL=server.url, IMAGEGEN_API_KEY=key)
+        done = imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url, IMAGEGEN_API_KEY=key)
     assert_failed(done)
     assert API_KEY not in done.stdout + done.stderr
     assert API_KEY not in imagegen(tmp_path, "--help", IMAGEGEN_API_KEY=key).stdout

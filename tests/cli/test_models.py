@@ -43,7 +43,7 @@ def test_models_are_listed_in_aligned_columns(tmp_path: Path) -> None:
         SHAPES, id="a/b", state="failed", size=None, scheduler=None, steps=50, error="out of memory"
     )
     with FakeImageServer(SHAPES, broken) as server:
-        done = imagegen(tmp_path, "models", "list", IMAGEGEN_SERVER_URL=server.url)
+        done = imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "ID               STATE   SIZE     STEPS  SCHEDULER  DESCRIPTION",
@@ -89,6 +89,6 @@ def test_every_problem_of_a_catalog_is_named(tmp_path: Path, content: str | None
 def test_a_catalog_is_checked_without_a_server(tmp_path: Path) -> None:
     (tmp_path / "models.json").write_text(json.dumps([entry()]))
     done = imagegen(
-        tmp_path, "models", "check", "models.json", IMAGEGEN_SERVER_URL="nonsense", IMAGEGEN_API_KEY="\n\u00e9"
+        tmp_path, "models", "check", "models.json", IMAGEGEN_URL="nonsense", IMAGEGEN_API_KEY="\n\u00e9"
     )
     assert (done.returncode, done.stdout) == (0, "models.json: 1 entry, no problems\n")

@@ -8,6 +8,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 import schemathesis
+from schemathesis.core.result import Ok
 
 from imagegen_contract.errors import KINDS, ErrorBody, ErrorCode
 from imagegen_contract.images import GenerateImage, ImagesReply, ModelInfo, ModelList
@@ -47,7 +48,11 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_tools_find_every_operation() -> None:
-    found = [operation.ok().label for operation in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()]
+    found = [
+        operation.ok().label
+        for operation in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
+        if isinstance(operation, Ok)
+    ]
     assert found == [
         "POST /v1/images/generations",
         "GET /v1/models",
@@ -69,9 +74,7 @@ def test_the_document_is_json_and_says_its_version() -> None:
 
 def test_every_schema_is_valid_json_schema() -> None:
     for schema in DOCUMENT["components"]["schemas"].values():
-        jsonschema_rs.Draft202012Validator.check_schema(schema) if hasattr(
-            jsonschema_rs.Draft202012Validator, "check_schema"
-        ) else jsonschema_rs.meta.validate(schema)
+        jsonschema_rs.meta.validate(schema)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -233,6 +236,8 @@ def test_descriptions_are_markdown() -> None:
 
 def test_two_documents_share_nothing() -> None:
     first: Json = openapi_document("1")
-    first["components"]["schemas"].clear()
     first["components"]["headers"].clear()
-    assert openapi_document("1")["components"] == DOCUMENT["components"]
+    first["tags"].clear()
+    second: Json = openapi_document("1")
+    assert second["components"]["headers"]
+    assert second["tags"]
