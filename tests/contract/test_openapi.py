@@ -127,8 +127,10 @@ def test_an_unknown_model_is_a_404() -> None:
     assert list(content(OPERATIONS["get /v1/models/{model_id}"]["responses"]["404"])["examples"]) == ["model_not_found"]
 
 
-def test_readiness_has_two_answers() -> None:
-    assert list(OPERATIONS["get /readyz"]["responses"]) == ["200", "503"]
+def test_readiness_says_in_a_code_why_not() -> None:
+    responses = OPERATIONS["get /readyz"]["responses"]
+    assert list(responses) == ["200", "503"]
+    assert list(content(responses["503"])["examples"]) == ["model_loading", "model_failed", "draining"]
 
 
 @pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(GenerateImage)])

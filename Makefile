@@ -1,0 +1,72 @@
+# Everything a person needs. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test test-quick acceptance check format bench generate lock sheet clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# The stamp is newer than what it was made from, so an environment is brought up to date when the locks change.
+$(VENV)/.stamp: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, {v[0]}.{v[1]} is what PYTHON=$(PYTHON) is")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV): torch with CUDA is several GB, so the first time takes some minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt \
+		| awk '/^Collecting/ {printf "  %s\n", $$2; fflush()} /^Installing/ {print "  unpacking everything (torch: a minute or two)"; fflush()}'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -c 'import litestar, msgspec'
+	@touch $@
+	@echo "$(VENV) is ready."
+
+setup: $(VENV)/.stamp ## Make the environment in .venv (the targets below do it themselves)
+
+serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
+	@exec $(BIN)/imagegen-server --host $(HOST) --port $(PORT)
+
+test: setup ## Run all tests
+	$(PYTEST)
+
+test-quick: setup ## Run the tests that take under two minutes together
+	$(PYTEST) -m "not slow and not acceptance"
+
+acceptance: setup ## Run the acceptance tests and show their table
+	$(PYTEST) -m acceptance
+
+check: setup ## Lint, types, import rules, generated files: exactly what CI checks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate.py --check
+
+format: setup ## Format the code and sort the imports
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+bench: setup ## Run the quick form of all benchmarks
+	$(BIN)/python benchmarks/reply_path.py --quick
+	$(BIN)/python benchmarks/startup.py --quick
+	$(BIN)/python benchmarks/memory.py
+
+generate: setup ## Write the generated files (settings page, OpenAPI document, packaged catalog)
+	$(BIN)/python tools/generate.py
+
+sheet: setup ## Make the README's contact sheet with a running server (PORT=8000)
+	$(BIN)/python tools/contact_sheet.py http://127.0.0.1:$(PORT) docs/images/contact-sheet.png
+
+# No index address is written: the locks hold versions and hashes only.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
+	$(LOCK) --extra server --upgrade --output-file requirements/server.txt
+	$(LOCK) --extra dev --constraint requirements/server.txt --upgrade --output-file requirements/dev.txt
+
+clean: ## Remove the environment and everything that can be made again
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/out
