@@ -5,12 +5,21 @@ Field names are camelCase where people write them.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from imagegen_contract.image_size import SIZE_PATTERN, ImageSize, parse_size
+from imagegen_contract.image_size import (
+    MAX_SIDE,
+    MIN_SIDE,
+    SIZE_MULTIPLE,
+    SIZE_PATTERN,
+    ImageSize,
+    nearest_valid,
+    parse_size,
+)
 from imagegen_contract.samplers import Preset
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
@@ -95,15 +104,8 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 
     def __post_init__(self) -> None:
         """Check what no single field can say."""
-        settings = self.inference
-        if self.id in self.aliases:
-            raise ValueError("aliases holds the id itself")
-        if settings.steps > settings.max_steps:
-            raise ValueError(f"inference.steps is {settings.steps}, above inference.maxSteps {settings.max_steps}")
-        if settings.guidance_scale > settings.max_guidance_scale:
-            raise ValueError("inference.guidanceScale is above inference.maxGuidanceScale")
-        if settings.scheduler and settings.schedulers and settings.scheduler not in settings.schedulers:
-            raise ValueError(f"inference.scheduler {settings.scheduler} is not among inference.schedulers")
+        for problem in (*_name_problems(self), *_step_problems(self.inference), *_size_problems(self.inference)):
+            raise ValueError(problem)
 
     @property
     def weights(self) -> str:
@@ -124,6 +126,40 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
             high=min(inference.steps * 2, inference.max_steps),
         )
         return {"low": chosen.low, "medium": chosen.medium, "high": chosen.high}[quality]
+
+
+def _name_problems(spec: ImageModelSpec) -> Iterator[str]:
+    if spec.id in spec.aliases:
+        yield "aliases holds the id itself"
+    # In a pattern `$` also matches before a newline at the end.
+    if any(name.endswith("\n") for name in (spec.id, *spec.aliases)):
+        yield "id and aliases must not end with a newline"
+
+
+def _step_problems(inference: Inference) -> Iterator[str]:
+    if inference.steps > inference.max_steps:
+        yield f"inference.steps is {inference.steps}, above inference.maxSteps {inference.max_steps}"
+    if inference.quality:
+        highest = max(inference.quality.low, inference.quality.medium, inference.quality.high)
+        if highest > inference.max_steps:
+            yield f"inference.quality goes up to {highest} steps, above inference.maxSteps {inference.max_steps}"
+    if inference.guidance_scale > inference.max_guidance_scale:
+        yield "inference.guidanceScale is above inference.maxGuidanceScale"
+    if inference.scheduler and inference.schedulers and inference.scheduler not in inference.schedulers:
+        yield f"inference.scheduler {inference.scheduler} is not among inference.schedulers"
+
+
+def _size_problems(inference: Inference) -> Iterator[str]:
+    for field, text in (("size", inference.size), *(("sizes", text) for text in inference.sizes)):
+        if text is None:
+            continue
+        size = parse_size(text)
+        nearest = nearest_valid(size, inference.max_pixels or MAX_SIDE * MAX_SIDE)
+        if size != nearest:
+            yield (
+                f"inference.{field} {size} is not valid: sides are multiples of {SIZE_MULTIPLE} from {MIN_SIDE} to "
+                f"{MAX_SIDE}, the area at most inference.maxPixels; nearest valid size: {nearest}"
+            )
 
 
 def last_segment(model_id: str) -> str:

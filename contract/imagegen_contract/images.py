@@ -44,9 +44,9 @@ class GenerateImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")] | None,
         Meta(description="WIDTHxHEIGHT, multiples of 8, or auto for the model's own size"),
     ] = None
-    response_format: Annotated[
-        Literal["b64_json", "url"] | None, Meta(description="Only b64_json; url is refused")
-    ] = None
+    response_format: Annotated[Literal["b64_json", "url"] | None, Meta(description="Only b64_json; url is refused")] = (
+        None
+    )
     output_format: Annotated[OutputFormat | None, Meta(description="png (default), webp or jpeg")] = None
     output_compression: Annotated[
         Annotated[int, Meta(ge=0, le=100)] | None, Meta(description="Quality of webp and jpeg; 100 by default")

@@ -27,8 +27,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     port: Annotated[Port, Meta(description="Port of the public API; 0 takes a free one")] = 8000
     management_port: Annotated[
         Port | None,
-        Meta(description="Separate port of /healthz, /readyz, /metrics and /status, as in pods; the public port's own "
-             "routes when left out, because one port is simpler on a laptop"),
+        Meta(
+            description="Separate port of /healthz, /readyz, /metrics and /status, as in pods; the public port's own "
+            "routes when left out, because one port is simpler on a laptop"
+        ),
     ] = None
     catalog: Annotated[
         str | None, Meta(description="Catalog file; ./models_info.json when there is one, else the packaged copy")
@@ -49,8 +51,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "float16", "bfloat16"],
-        Meta(description="Number format of the UNet; auto is float16 on a GPU and float32 on the CPU, which is "
-             "slower in 16 bit"),
+        Meta(
+            description="Number format of the UNet; auto is float16 on a GPU and float32 on the CPU, which is "
+            "slower in 16 bit"
+        ),
     ] = "auto"
     cpu_threads: Annotated[
         int, Meta(ge=0, le=1024, description="Threads of CPU arithmetic; 0 leaves it to torch, which takes all cores")
@@ -78,8 +82,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         PositiveSeconds, Meta(description="/healthz fails when one device call takes longer; far above any real one")
     ] = 600.0
     png_metadata: Annotated[
-        bool, Meta(description="Write seed, model and settings (never the prompt) into PNG files; off, so that "
-                   "pictures say nothing about their making unless asked")
+        bool,
+        Meta(
+            description="Write seed, model and settings (never the prompt) into PNG files; off, so that "
+            "pictures say nothing about their making unless asked"
+        ),
     ] = False
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto is console on a terminal and JSON elsewhere")

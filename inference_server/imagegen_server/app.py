@@ -84,9 +84,8 @@ class Application:
             service.lifecycle.fire(Event.LOADED if all(good) else Event.LOAD_FAILED)
 
     def _device_lost(self, error: BaseException) -> None:
-        _LOG.critical("the device is lost", extra={"cause": str(error)})
+        _LOG.critical("the device is lost", exc_info=error, extra={"cause": str(error)})
         self.service.lifecycle.fire(Event.DEVICE_LOST)
-        self.service.engine.drain()
         self._on_device_lost()
 
     def _asgi(self, handlers: list[Any]) -> ASGIApp:

@@ -34,10 +34,10 @@ class CostModel:
             decode=old.decode + _WEIGHT * (measured.decode - old.decode),
         )
 
-    def seconds(self, model_id: str, pixels: int, evaluations: int, images: int) -> float:
-        """Return the predicted device seconds of ``images`` pictures of ``evaluations`` each."""
+    def seconds(self, model_id: str, pixels: int, row_evaluations: int, images: int) -> float:
+        """Return the predicted device seconds of evaluating so many image rows and decoding ``images`` pictures."""
         cost = self._cost(model_id, pixels)
-        return images * (evaluations * cost.evaluation + cost.decode)
+        return row_evaluations * cost.evaluation + images * cost.decode
 
     def _cost(self, model_id: str, pixels: int) -> Cost:
         sizes = [known for model, known in self._known if model == model_id]

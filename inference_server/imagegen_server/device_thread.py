@@ -1,15 +1,17 @@
 """The only thread that touches the device: receive, admit, one evaluation, deliver.
 
 Jobs and other device work come in through a queue; answers go back to the event loop of whoever asked. A failure
-fails the request that it belongs to, never the thread; only a lost device ends it.
+fails the request that it belongs to, never the thread; only a lost device ends it, and then the engine answers all.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from imagegen_server import batching
@@ -46,7 +48,8 @@ class DeviceThread(threading.Thread):
         self._on_lost = on_lost
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._most_rows = _UNLIMITED_ROWS
+        self._most_rows: dict[Hashable, int] = {}
+        """What the device has shown to hold of rows of one key; one large request must not slow down the small."""
         self._stopping = False
 
     def submit(self, arrival: "Job | Callable[[], None]") -> None:
@@ -59,16 +62,14 @@ class DeviceThread(threading.Thread):
         self.submit(lambda: None)
 
     def run(self) -> None:
-        """Work until stopped; a lost device ends the thread, since nothing can be computed any more."""
+        """Work until stopped, or until the device is lost; an error that is no request's own counts as that too."""
         try:
             while not self._stopping:
                 self._receive()
                 self._drop_cancelled()
                 self._admit()
                 self._evaluate()
-        except DeviceLostError as error:
-            for job in [*self._running, *self._waiting]:
-                self._fail(job, DeviceLostError(str(error)))
+        except BaseException as error:  # noqa: BLE001 - no thread is left to answer: the engine must hear of it
             self._on_lost(error)
 
     def _receive(self) -> None:
@@ -100,11 +101,11 @@ class DeviceThread(threading.Thread):
             self._guarded(job, lambda job=job: job.rows.extend(job.pipeline.admit(job.generation)))
 
     def _evaluate(self) -> None:
-        rows = self._unfinished()
-        batch = [rows[index] for index in batching.next_batch(self._views(), self._most_rows)]
-        if not batch:
+        rows, views = self._unfinished(), self._views()
+        if not rows:
             return
-        job = batch[0][0]
+        job, key = rows[0][0], views[0].key
+        batch = [rows[index] for index in batching.next_batch(views, self._most_rows.get(key, _UNLIMITED_ROWS))]
         started = time.monotonic()
         try:
             self._busy(lambda: job.pipeline.advance([row for _, row in batch]))
@@ -121,14 +122,13 @@ class DeviceThread(threading.Thread):
             return
         # Outside the except block: the traceback would keep the tensors of the failed call alive.
         if smaller:
-            self._most_rows = smaller
+            self._most_rows[key] = smaller
         else:
             self._fail(job, OutOfMemory())
 
     def _account(self, job: Job, seconds: float, rows: int) -> None:
         job.denoise_seconds += seconds
-        left = max(row.evaluations_left for row in job.rows)
-        job.evaluations_done = job.evaluations - left
+        job.row_evaluations += rows
         self._counters.evaluations += rows
         self._counters.device_seconds += seconds
         self._counters.last_step_at = time.monotonic()
@@ -188,6 +188,8 @@ class DeviceThread(threading.Thread):
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._remove(job)
+        # The error goes on with its traceback; what the failed calls held, such as tensors, must not go with it.
+        traceback.clear_frames(error.__traceback__)
         settle(job.answer, error=error)
 
     def _finish(self, job: Job) -> None:
@@ -203,6 +205,8 @@ class DeviceThread(threading.Thread):
 
 def settle(future: "asyncio.Future[Any]", outcome: object = None, error: BaseException | None = None) -> None:
     """Give ``future`` its outcome or error, from any thread; nothing happens when nobody waits any more."""
+    if isinstance(error, StopIteration):  # the one exception that a future refuses to hold
+        error = RuntimeError("StopIteration was raised")
 
     def on_loop() -> None:
         if future.done():
@@ -212,6 +216,5 @@ def settle(future: "asyncio.Future[Any]", outcome: object = None, error: BaseExc
         else:
             future.set_exception(error)
 
-    loop = future.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(on_loop)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        future.get_loop().call_soon_threadsafe(on_loop)

@@ -6,15 +6,16 @@ free within one denoising step of a client's leaving.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from imagegen_server.costs import Cost, CostModel
 from imagegen_server.device_thread import DeviceThread, EngineCounters, settle
-from imagegen_server.errors import ApiError, DeadlineExceeded, Draining, QueueFull
+from imagegen_server.errors import ApiError, DeadlineExceeded, DeviceLostError, Draining, QueueFull
 from imagegen_server.generation import Generation, Pictures
 from imagegen_server.jobs import Job, Pipeline
 
@@ -41,8 +42,10 @@ class Engine:
         self._costs = costs
         self._on_device_lost = on_device_lost
         self._jobs: dict[int, Job] = {}
+        self._device_work: set[asyncio.Future[Any]] = set()
         self._numbers = 0
         self._draining = False
+        self._lost: str | None = None
         self._device = DeviceThread(self.counters, self._device_lost)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -52,17 +55,26 @@ class Engine:
         self._device.start()
 
     async def on_device(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` on the device thread, between evaluations, and return what it returns."""
+        """Run ``work`` on the device thread, between evaluations; return or raise what it does.
+
+        Raises DeviceLostError when the device is or gets lost.
+        """
+        if self._lost is not None:
+            raise DeviceLostError(self._lost)
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
         def run() -> None:
             try:
                 outcome = work()
-            except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the caller
+            except DeviceLostError:
+                raise  # Ends the thread; the engine tells everyone who waits.
+            except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller
                 settle(done, error=error)
             else:
                 settle(done, outcome)
 
+        self._device_work.add(done)
+        done.add_done_callback(self._device_work.discard)
         self._device.submit(run)
         return await done
 
@@ -99,12 +111,12 @@ class Engine:
     def cut_off(self) -> None:
         """Fail everything that is still here, as the drain's time is over."""
         for job in self._jobs.values():
-            job.cancelled = True
-            if not job.answer.done():
-                job.answer.set_exception(Draining("the server shut down before it was done", _SHUTDOWN_RETRY_SECONDS))
+            _end(job, Draining("the server shut down before it was done", _SHUTDOWN_RETRY_SECONDS))
 
     def stop(self) -> None:
-        """End the device thread after what it does now."""
+        """End the device thread after what it does now; what is still here fails."""
+        self.drain()
+        self.cut_off()
         self._device.stop()
 
     @property
@@ -154,15 +166,37 @@ class Engine:
 
     def _remaining(self, job: Job) -> float:
         generation = job.generation
-        left = max(0, job.evaluations - job.evaluations_done)
+        left = max(0, job.evaluations * job.images - job.row_evaluations)
         return self._costs.seconds(generation.model_id, generation.size.pixels, left, job.images)
 
     def _learn(self, job: Job) -> None:
-        done = job.evaluations_done * job.images
-        if done:
-            cost = Cost(evaluation=job.denoise_seconds / done, decode=job.decode_seconds / job.images)
+        if job.row_evaluations:
+            cost = Cost(
+                evaluation=job.denoise_seconds / job.row_evaluations, decode=job.decode_seconds / job.images
+            )
             self._costs.learn(job.generation.model_id, job.generation.size.pixels, cost)
 
     def _device_lost(self, error: BaseException) -> None:
-        if self._loop is not None and self._on_device_lost is not None:
-            self._loop.call_soon_threadsafe(self._on_device_lost, error)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._lose_device, error)
+
+    def _lose_device(self, error: BaseException) -> None:
+        """Answer everyone who waits: a request that has not started may run elsewhere."""
+        self._lost = str(error) or type(error).__name__
+        self.drain()
+        for job in self._jobs.values():
+            restarts = Draining("the device stopped working and the server restarts", _SHUTDOWN_RETRY_SECONDS)
+            _end(job, DeviceLostError(self._lost) if job.started else restarts)
+        for done in self._device_work:
+            if not done.done():
+                done.set_exception(DeviceLostError(self._lost))
+        if self._on_device_lost is not None:
+            self._on_device_lost(error)
+
+
+def _end(job: Job, error: Exception) -> None:
+    """Fail a job from the event loop; the device drops it before its next evaluation."""
+    job.cancelled = True
+    if not job.answer.done():
+        job.answer.set_exception(error)

@@ -57,7 +57,7 @@ class Job:
         self.started = False
         self.submitted_at = 0.0
         self.started_at = 0.0
-        self.evaluations_done = 0
+        self.row_evaluations = 0
         self.denoise_seconds = 0.0
         self.decode_seconds = 0.0
         # Touched by the device thread only.

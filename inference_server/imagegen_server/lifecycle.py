@@ -26,6 +26,8 @@ TRANSITIONS: dict[tuple[ProcessState, Event], ProcessState] = {
     ("loading", Event.DEVICE_LOST): "failed",
     ("ready", Event.DEVICE_LOST): "failed",
     ("draining", Event.DEVICE_LOST): "failed",
+    # One model could not be loaded, others were serving.
+    ("failed", Event.DEVICE_LOST): "failed",
     ("starting", Event.DRAIN): "draining",
     ("loading", Event.DRAIN): "draining",
     ("ready", Event.DRAIN): "draining",

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator, Sequence
 
 import msgspec
@@ -69,10 +70,12 @@ class _Process:
         self._servers = [_Server(_config(app)) for app, _ in listening]
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, self._signalled)
-        application.start()
         _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
-        host, port = public.getsockname()[:2]
-        _LOG.info("listening", extra={"url": f"http://{f'[{host}]' if ':' in host else host}:{port}", "docs": "/docs"})
+        _LOG.info(
+            "listening", extra={"url": _url(public), "docs": "/docs", "cpu_seconds": round(time.process_time(), 3)}
+        )
+        # After the line above: from here on imports take turns with everything else.
+        application.start()
         await asyncio.gather(
             *(server.serve([bound]) for server, (_, bound) in zip(self._servers, listening, strict=True))
         )
@@ -128,6 +131,11 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # pyright: ignore[reportArgumentType] - host and port, the first two of any address
     except OSError as error:
         raise ListenError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _flags(arguments: Sequence[str] | None) -> dict[str, str]:

@@ -118,15 +118,18 @@ class ModelStore:
             folder = await asyncio.to_thread(self._fetch, slot.spec)
             slot.stage = "loading weights"
             slot.model = await self._loader.load(folder, slot.spec)
-        except RuntimeError as error:
-            slot.state, slot.stage, slot.error = "failed", "", str(error)
-            _LOG.error("model failed to load", extra={"model": model_id, "cause": str(error)})
+        except Exception as error:  # noqa: BLE001 - a model must never stay "loading" for good
+            # RuntimeErrors are words for people; anything else was not foreseen, and the log gets its traceback.
+            foreseen = isinstance(error, RuntimeError)
+            cause = str(error) if foreseen else f"{type(error).__name__}: {error}"
+            slot.state, slot.stage, slot.error = "failed", "", cause
+            _LOG.error(
+                "model failed to load", exc_info=None if foreseen else error, extra={"model": model_id, "cause": cause}
+            )
             return False
         slot.state, slot.stage, slot.load_seconds = "ready", "", time.monotonic() - started
-        _LOG.info(
-            "model ready",
-            extra={"model": model_id, "device": slot.model.facts.device, "load_seconds": round(slot.load_seconds, 2)},
-        )
+        facts = {"model": model_id, "device": slot.model.facts.device, "load_seconds": round(slot.load_seconds, 2)}
+        _LOG.info("model ready", extra={**facts, "cpu_seconds": round(time.process_time(), 3)})
         return True
 
     @asynccontextmanager

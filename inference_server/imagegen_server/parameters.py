@@ -156,7 +156,10 @@ def _steps(request: GenerateImage, spec: ImageModelSpec, scheduler: Preset) -> i
 def _size(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) -> ImageSize:
     if request.size is None or request.size == "auto":
         return spec.default_size or facts.native_size
-    size, most = parse_size(request.size), max_pixels(spec, facts)
+    try:
+        size, most = parse_size(request.size), max_pixels(spec, facts)
+    except ValueError as error:
+        raise InvalidRequest(f"size: found {request.size!r}; {error}, or auto", "size") from None
     nearest = nearest_valid(size, most)
     if size.pixels > most:
         raise InvalidRequest(

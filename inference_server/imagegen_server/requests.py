@@ -18,6 +18,9 @@ _DECODER = msgspec.json.Decoder(GenerateImage)
 _PRIVATE = ("prompt", "negative_prompt")
 """Never repeated in an error: what people write is theirs."""
 
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for bytes that are no JSON, too deep, or not UTF-8."""
+
 
 async def read_body(request: Request[Any, Any, Any], timeout: float) -> bytes:
     """Return the JSON body; raise ApiError for another content type, a slow client, or a body over the limit."""
@@ -43,7 +46,7 @@ def decode_generation(body: bytes) -> GenerateImage:
         return _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise _broken_rule(body, error) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
 
 
@@ -69,8 +72,15 @@ def _broken_rule(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
         return InvalidRequest(broken.rule, broken.path or None)
     if broken.path in _PRIVATE:
         return InvalidRequest(f"{broken.path}: {broken.rule}", broken.path)
-    found = shown(value_at(msgspec.json.decode(body), broken.path))
-    return InvalidRequest(f"{broken.path}: found {found}; {broken.rule}", broken.path)
+    return InvalidRequest(f"{broken.path}: {_found(body, broken.path)}{broken.rule}", broken.path)
+
+
+def _found(body: bytes, path: str) -> str:
+    """Say what stands at ``path``; nothing when the rest of the body, which nobody has read yet, is no JSON."""
+    try:
+        return f"found {shown(value_at(msgspec.json.decode(body), path))}; "
+    except _UNREADABLE:
+        return ""
 
 
 _FIELDS = [field.encode_name for field in msgspec.structs.fields(GenerateImage)]

@@ -151,7 +151,7 @@ INFERENCES = st.builds(
     steps=STEPS,
     guidance_scale=st.floats(0, 30),
     size=st.none() | st.just("512x768"),
-    max_pixels=st.none() | st.integers(4096, 67_108_864),
+    max_pixels=st.none() | st.integers(512 * 768, 67_108_864),
     scheduler=st.none() | PRESET,
     quality=st.none() | st.builds(Quality, low=STEPS, medium=STEPS, high=STEPS),
     negative_prompt=TEXT,

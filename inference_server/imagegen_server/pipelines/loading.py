@@ -16,7 +16,7 @@ transformers.logging.disable_progress_bar()
 import diffusers
 
 from imagegen_contract.image_model import ImageModelSpec
-from imagegen_contract.image_size import ImageSize
+from imagegen_contract.image_size import SIZE_MULTIPLE, ImageSize
 from imagegen_server.generation import ModelFacts
 from imagegen_server.jobs import Pipeline
 from imagegen_server.pipelines.device import choose_device, choose_dtype, device_errors, dtype_name
@@ -40,6 +40,9 @@ class LoadedPipeline(Pipeline, Protocol):
         """Return the text tokens of ``text``."""
         ...
 
+
+_LOCAL: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+"""Nothing is downloaded here, and pickles are never opened: they can run code."""
 
 _FAMILIES: dict[str, Callable[[Any], LoadedPipeline]] = {
     "StableDiffusionPipeline": StableDiffusion,
@@ -69,23 +72,42 @@ class PipelineLoader:
 
     def read(self, folder: Path, spec: ImageModelSpec) -> Any:
         """Read the weights into the host's memory; raise LoadError. Not device work: any thread will do."""
-        class_name = _class_name(folder)
+        index = _index(folder)
+        class_name = index["_class_name"]
         arguments: dict[str, Any] = {}
         if class_name == "StableDiffusionXLPipeline":
             arguments["add_watermarker"] = False
         elif not spec.inference.safety_checker:
             arguments |= {"safety_checker": None, "requires_safety_checker": False}
-        # The VAE stays in float32: SDXL's overflows in float16.
-        dtypes = {"default": self._dtype, "vae": torch.float32}
         try:
-            pipe = getattr(diffusers, class_name).from_pretrained(
-                folder, dtype=dtypes, use_safetensors=True, local_files_only=True, **arguments
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-            raise LoadError(f"the weights cannot be loaded: {str(error).splitlines()[0]}") from error
-        if pipe.unet.config.time_cond_proj_dim is not None:
-            raise LoadError("UNets that take the guidance scale as an embedding (LCM distillations) are not supported")
+            arguments |= self._text_readers(folder, index)
+            # The VAE stays in float32: SDXL's overflows in float16.
+            dtypes = {"default": self._dtype, "vae": torch.float32}
+            pipe = getattr(diffusers, class_name).from_pretrained(folder, dtype=dtypes, **_LOCAL, **arguments)
+        except LoadError:
+            raise
+        except Exception as error:  # the libraries raise errors of every kind, safetensors one of its own
+            raise LoadError(f"the weights cannot be loaded: {_first_line(error)}") from error
+        _check_supported(pipe)
         return pipe
+
+    def _text_readers(self, folder: Path, index: dict[str, Any]) -> dict[str, Any]:
+        """Return the text encoders, whole.
+
+        Left to the pipeline's own loading, weights that a file lacks would be noise, and a tokenizer without its files
+        one that knows no word: a model that serves, and paints something else.
+        """
+        encoders: dict[str, Any] = {}
+        for name, entry in index.items():
+            if name.startswith("tokenizer") and entry[0] and not _has_vocabulary(folder / name):
+                raise LoadError(f"{name}: has neither tokenizer.json nor vocab.json with merges.txt")
+            if name.startswith("text_encoder") and entry[0] == "transformers":
+                encoder_class = getattr(transformers, entry[1])
+                encoders[name], report = encoder_class.from_pretrained(
+                    folder / name, dtype=self._dtype, output_loading_info=True, **_LOCAL
+                )
+                _check_whole(name, sorted(report["missing_keys"]))
+        return encoders
 
     def place(self, pipe: Any) -> LoadedPipeline:
         """Move the weights to the device. Device thread only; raises DeviceOutOfMemoryError."""
@@ -107,11 +129,38 @@ class PipelineLoader:
         )
 
 
-def _class_name(folder: Path) -> str:
+def _index(folder: Path) -> dict[str, Any]:
+    """Return the pipeline's index: its class, and (library, class) of each component."""
     try:
-        class_name = json.loads((folder / "model_index.json").read_bytes()).get("_class_name")
+        index = json.loads((folder / "model_index.json").read_bytes())
+        class_name = index.get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
         raise LoadError(f"model_index.json cannot be read: {error}") from None
-    if class_name not in _FAMILIES:
+    if class_name not in list(_FAMILIES):
         raise LoadError(f"pipeline class {class_name} is not supported; supported: {', '.join(_FAMILIES)}")
-    return class_name
+    return index
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    parts = [(folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "merges.txt")]
+    return parts[0] or (parts[1] and parts[2])
+
+
+def _check_supported(pipe: Any) -> None:
+    """Raise LoadError for weights that are not whole, or that these pipelines would use wrongly."""
+    for name in ("unet", "vae"):
+        # diffusers leaves what the file lacks without memory.
+        _check_whole(name, [key for key, tensor in getattr(pipe, name).state_dict().items() if tensor.is_meta])
+    if pipe.unet.config.time_cond_proj_dim is not None:
+        raise LoadError("UNets that take the guidance scale as an embedding (LCM distillations) are not supported")
+    if pipe.vae_scale_factor != SIZE_MULTIPLE:
+        raise LoadError(f"the VAE shrinks both sides by {pipe.vae_scale_factor}; only {SIZE_MULTIPLE} is supported")
+
+
+def _check_whole(component: str, missing: list[str]) -> None:
+    if missing:
+        raise LoadError(f"{component}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
