@@ -1,5 +1,6 @@
 """What all tests share: the table of acceptance points, and the servers that tests talk to."""
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from server_process import ServerProcess, start_server
 
 _POINTS = pytest.StashKey[list[tuple[str, str, str]]]()
 _SHOWN = pytest.StashKey[list[tuple[str, str]]]()
+
+_IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a composition root
+"""In CI a test that is skipped although the machine could run it is a failure."""
 
 Show = Callable[[str, str], None]
 
@@ -34,6 +38,9 @@ def show(request: pytest.FixtureRequest) -> Show:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note the outcome of each acceptance point."""
     report = yield
+    if report.skipped and _IN_CI and not item.get_closest_marker("gpu"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where everything but a GPU is there: {report.longrepr}"
     if report.when == "call" and item.get_closest_marker("acceptance"):
         shown = item.stash.get(_SHOWN, []) or [(item.name, "")]
         for point, figure in shown:

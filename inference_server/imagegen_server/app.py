@@ -11,6 +11,8 @@ from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from imagegen_contract.catalog import load_catalog, resolve
@@ -89,7 +91,7 @@ class Application:
         self._on_device_lost()
 
     def _asgi(self, handlers: list[Any]) -> ASGIApp:
-        app = Litestar(
+        app = _MsgspecLitestar(
             route_handlers=handlers,
             dependencies={"service": Provide(lambda: self.service, sync_to_thread=False)},
             exception_handlers=routes.EXCEPTION_HANDLERS,  # pyright: ignore[reportArgumentType] - Litestar wants one handler type for all exceptions
@@ -98,6 +100,17 @@ class Application:
             logging_config=None,
         )
         return RequestContext(app, self.service.metrics.answered)
+
+
+class _MsgspecLitestar(Litestar):
+    """Litestar without its plugins for pydantic and attrs, which we do not use.
+
+    Looking for them imports pydantic, as long as litestar itself depends on it: a third of the time to listening.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 class _BackgroundLoader:
