@@ -88,7 +88,5 @@ def test_every_problem_of_a_catalog_is_named(tmp_path: Path, content: str | None
 
 def test_a_catalog_is_checked_without_a_server(tmp_path: Path) -> None:
     (tmp_path / "models.json").write_text(json.dumps([entry()]))
-    done = imagegen(
-        tmp_path, "models", "check", "models.json", IMAGEGEN_URL="nonsense", IMAGEGEN_API_KEY="\n\u00e9"
-    )
+    done = imagegen(tmp_path, "models", "check", "models.json", IMAGEGEN_URL="nonsense", IMAGEGEN_API_KEY="\n\u00e9")
     assert (done.returncode, done.stdout) == (0, "models.json: 1 entry, no problems\n")
