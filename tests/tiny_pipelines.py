@@ -8,28 +8,16 @@ pooled text, size, timestep, seed) changes the picture visibly: a wrong input wo
 from pathlib import Path
 from typing import Any
 
+import diffusers as typed_diffusers
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DiffusionPipeline,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+import transformers as typed_transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-)
 
 from imagegen_shapes import WEIGHTS
+
+# Their annotations tell the types of the defaults (a tuple of one), not what is taken.
+diffusers: Any = typed_diffusers
+transformers: Any = typed_transformers
 
 _WIDTH = 32
 """Of the text states of one encoder, and of the pooled text."""
@@ -38,63 +26,68 @@ _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 """The noise schedule that all Stable Diffusion models were trained with."""
 
 
-def stable_diffusion(seed: int = 0, *, flags: bool | None = None) -> StableDiffusionPipeline:
+def stable_diffusion(seed: int = 0, *, flags: bool | None = None) -> Any:
     """Return a pipeline like Stable Diffusion 1.4, native size 64x64.
 
     ``flags`` gives it a safety checker: one that flags every picture, or none; without it there is no checker.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return StableDiffusionPipeline(
+        return diffusers.StableDiffusionPipeline(
             vae=_vae(scaling_factor=0.18215),
-            text_encoder=_lively(CLIPTextModel(_text_config(eos_token_id=2))),
+            text_encoder=_lively(transformers.CLIPTextModel(_text_config(eos_token_id=2))),
             tokenizer=_tokenizer(),
             unet=_unet(cross_attention_dim=_WIDTH),
-            scheduler=PNDMScheduler(**_BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
+            scheduler=diffusers.PNDMScheduler(**_BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
             safety_checker=None if flags is None else safety_checker(flags=flags),
             feature_extractor=None if flags is None else _feature_extractor(),
             requires_safety_checker=flags is not None,
         )
 
 
-def stable_diffusion_xl(seed: int = 1) -> StableDiffusionXLPipeline:
+def stable_diffusion_xl(seed: int = 1) -> Any:
     """Return a pipeline like Stable Diffusion XL, native size 64x64: no negative prompt means zeros."""
-    return _xl(seed, EulerDiscreteScheduler(**_BETAS, steps_offset=1, timestep_spacing="leading"))
+    return _xl(seed, diffusers.EulerDiscreteScheduler(**_BETAS, steps_offset=1, timestep_spacing="leading"))
 
 
-def sdxl_turbo(seed: int = 2) -> StableDiffusionXLPipeline:
+def sdxl_turbo(seed: int = 2) -> Any:
     """Return a pipeline like SDXL Turbo, native size 64x64: few steps, trailing timesteps."""
-    return _xl(seed, EulerAncestralDiscreteScheduler(**_BETAS, steps_offset=1, timestep_spacing="trailing"))
+    return _xl(seed, diffusers.EulerAncestralDiscreteScheduler(**_BETAS, steps_offset=1, timestep_spacing="trailing"))
 
 
-def save(pipe: DiffusionPipeline, folder: Path, **options: Any) -> Path:
+def save(pipe: Any, folder: Path, **options: Any) -> Path:
     """Write ``pipe`` to ``folder`` (safetensors unless the options say otherwise), readable by everyone."""
     pipe.save_pretrained(folder, **options)
+    # Published models name the class that needs torchvision; it is found without it, too.
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace('"CLIPImageProcessorPil"', '"CLIPImageProcessor"'))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
 
 
-def safety_checker(*, flags: bool) -> StableDiffusionSafetyChecker:
+def safety_checker(*, flags: bool) -> Any:
     """Return a checker that flags every picture, or none, whatever it sees."""
     vision = {"image_size": 32, "patch_size": 16, "hidden_size": 16, "intermediate_size": 16}
     layers = {"num_hidden_layers": 1, "num_attention_heads": 2}
     text = {"hidden_size": 16, "intermediate_size": 16, "projection_dim": 16}
-    config = CLIPConfig(text_config=text | layers, vision_config=vision | layers, projection_dim=16)
-    checker = StableDiffusionSafetyChecker(config)
+    config = transformers.CLIPConfig(text_config=text | layers, vision_config=vision | layers, projection_dim=16)
+    checker: Any = StableDiffusionSafetyChecker(config)
     # A concept is found where the cosine is above its threshold, and no cosine leaves [-1, 1].
     torch.nn.init.constant_(checker.concept_embeds_weights, -2.0 if flags else 2.0)
     torch.nn.init.constant_(checker.special_care_embeds_weights, -2.0 if flags else 2.0)
     return checker
 
 
-def _xl(seed: int, scheduler: Any) -> StableDiffusionXLPipeline:
+def _xl(seed: int, scheduler: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return StableDiffusionXLPipeline(
+        return diffusers.StableDiffusionXLPipeline(
             vae=_vae(scaling_factor=0.13025, force_upcast=True),
-            text_encoder=_lively(CLIPTextModel(_text_config(eos_token_id=2))),
-            text_encoder_2=_lively(CLIPTextModelWithProjection(_text_config(eos_token_id=2, hidden_act="gelu"))),
+            text_encoder=_lively(transformers.CLIPTextModel(_text_config(eos_token_id=2))),
+            text_encoder_2=_lively(
+                transformers.CLIPTextModelWithProjection(_text_config(eos_token_id=2, hidden_act="gelu"))
+            ),
             tokenizer=_tokenizer(),
             # Pads with a token of the vocabulary, so its padding is seen by the text encoder as text.
             tokenizer_2=_tokenizer(pad_token="!"),  # noqa: S106 - a token of text
@@ -111,12 +104,12 @@ def _xl(seed: int, scheduler: Any) -> StableDiffusionXLPipeline:
         )
 
 
-def _tokenizer(**options: str) -> CLIPTokenizer:
-    return CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", **options)
+def _tokenizer(**options: str) -> Any:
+    return transformers.CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", **options)
 
 
-def _text_config(**options: Any) -> CLIPTextConfig:
-    return CLIPTextConfig(
+def _text_config(**options: Any) -> Any:
+    return transformers.CLIPTextConfig(
         vocab_size=1536,
         hidden_size=_WIDTH,
         intermediate_size=2 * _WIDTH,
@@ -139,8 +132,8 @@ def _lively(encoder: Any) -> Any:
     return encoder
 
 
-def _unet(**options: Any) -> UNet2DConditionModel:
-    unet = UNet2DConditionModel(
+def _unet(**options: Any) -> Any:
+    unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -157,8 +150,8 @@ def _unet(**options: Any) -> UNet2DConditionModel:
     return unet
 
 
-def _vae(**options: Any) -> AutoencoderKL:
-    vae = AutoencoderKL(
+def _vae(**options: Any) -> Any:
+    vae = diffusers.AutoencoderKL(
         sample_size=64,
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -172,5 +165,5 @@ def _vae(**options: Any) -> AutoencoderKL:
     return vae
 
 
-def _feature_extractor() -> CLIPImageProcessorPil:
-    return CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+def _feature_extractor() -> Any:
+    return transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})

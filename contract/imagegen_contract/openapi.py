@@ -196,8 +196,9 @@ _REQUEST_ID_PARAMETER = {
     "name": names.REQUEST_ID_HEADER,
     "in": "header",
     "required": False,
-    "description": "Your id of the request; made for you when left out",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    "description": "Your id of the request: 1 to 128 letters, digits, dots, dashes and underscores. Made for you when "
+    "left out, and in place of any other text",
+    "schema": {"type": "string"},
 }
 
 

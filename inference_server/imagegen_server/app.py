@@ -56,6 +56,7 @@ class Application:
         """Start the device thread and load the models in the background; call on the event loop."""
         self.service.engine.start()
         self.service.lifecycle.fire(Event.LOAD)
+        self.service.models.announce(self._load)
         self._loading = asyncio.create_task(self._load_models())
 
     async def drain(self) -> None:
@@ -66,7 +67,7 @@ class Application:
         _LOG.info("draining", extra={"requests": len(service.engine.running()) + len(service.engine.waiting())})
         try:
             async with asyncio.timeout(service.settings.drain_seconds):
-                while not service.engine.idle:  # noqa: ASYNC110 - the engine is a plain object: polling 20 times a second while shutting down is simpler than an event
+                while not service.engine.idle:  # noqa: ASYNC110 - only while shutting down, 20 times a second
                     await asyncio.sleep(_IDLE_CHECK_SECONDS)
         except TimeoutError:
             _LOG.warning("cutting off what is still running", extra={"after_seconds": service.settings.drain_seconds})

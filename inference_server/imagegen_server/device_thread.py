@@ -101,30 +101,24 @@ class DeviceThread(threading.Thread):
             self._guarded(job, lambda job=job: job.rows.extend(job.pipeline.admit(job.generation)))
 
     def _evaluate(self) -> None:
-        rows, views = self._unfinished(), self._views()
-        if not rows:
+        views = self._views()
+        if not views:
             return
-        job, key = rows[0][0], views[0].key
-        batch = [rows[index] for index in batching.next_batch(views, self._most_rows.get(key, _UNLIMITED_ROWS))]
+        job, key = self._unfinished()[0][0], views[0].key
+        batch = batching.next_batch(views, self._most_rows.get(key, _UNLIMITED_ROWS))
         started = time.monotonic()
-        try:
-            self._busy(lambda: job.pipeline.advance([row for _, row in batch]))
-        except DeviceOutOfMemoryError:
-            smaller = len(batch) // 2
-        except DeviceLostError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a failed call fails its requests, never the thread
-            self._fail(job, error)
-            return
-        else:
+        failure = self._attempt(lambda: self._advance(job, batch))
+        if failure is None:
             self._account(job, time.monotonic() - started, len(batch))
             self._deliver(job)
-            return
-        # Outside the except block: the traceback would keep the tensors of the failed call alive.
-        if smaller:
-            self._most_rows[key] = smaller
+        elif isinstance(failure, DeviceOutOfMemoryError) and len(batch) > 1:
+            self._most_rows[key] = len(batch) // 2
         else:
-            self._fail(job, OutOfMemory())
+            self._fail(job, failure)
+
+    def _advance(self, job: Job, batch: list[int]) -> None:
+        rows = self._unfinished()
+        job.pipeline.advance([rows[index][1] for index in batch])
 
     def _account(self, job: Job, seconds: float, rows: int) -> None:
         job.denoise_seconds += seconds
@@ -137,34 +131,41 @@ class DeviceThread(threading.Thread):
         """Decode what is denoised, a picture at a time, so that a cancel is seen between two of them."""
         if any(row.evaluations_left for row in job.rows):
             return
-        for index, row in enumerate(job.rows):
+        for index in range(job.images):
             if job.cancelled:
                 return
-            if not self._guarded(job, lambda index=index, row=row: self._decode(job, index, row)):
+            if not self._guarded(job, lambda index=index: self._decode(job, index)):
                 return
         self._finish(job)
 
-    def _decode(self, job: Job, index: int, row: Row) -> None:
+    def _decode(self, job: Job, index: int) -> None:
         started = time.monotonic()
-        job.pictures[index] = job.pipeline.picture(row)
+        job.pictures[index] = job.pipeline.picture(job.rows[index])
         seconds = time.monotonic() - started
         job.decode_seconds += seconds
         self._counters.device_seconds += seconds
 
     def _guarded(self, job: Job, work: Callable[[], None]) -> bool:
         """Run device work of one job; a failure fails that job alone. Return whether it went well."""
-        failure: Exception | None = None
-        try:
-            self._busy(work)
-        except DeviceOutOfMemoryError:
-            failure = OutOfMemory()
-        except DeviceLostError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a pipeline raises belongs to its request
-            failure = error
+        failure = self._attempt(work)
         if failure is not None:
             self._fail(job, failure)
         return failure is None
+
+    def _attempt(self, work: Callable[[], None]) -> Exception | None:
+        """Run device work and return what it raised; only a lost device passes.
+
+        An error keeps the frames of its traceback and of their callers. Those below this one are cleared, so that the
+        tensors of a failed call are free before the next; this one and those above hold no rows.
+        """
+        try:
+            self._busy(work)
+        except DeviceLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a pipeline raises belongs to its request
+            traceback.clear_frames(error.__traceback__)
+            return error
+        return None
 
     def _busy(self, work: Callable[[], None]) -> None:
         self._counters.busy_since = time.monotonic()
@@ -188,9 +189,7 @@ class DeviceThread(threading.Thread):
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._remove(job)
-        # The error goes on with its traceback; what the failed calls held, such as tensors, must not go with it.
-        traceback.clear_frames(error.__traceback__)
-        settle(job.answer, error=error)
+        settle(job.answer, error=OutOfMemory() if isinstance(error, DeviceOutOfMemoryError) else error)
 
     def _finish(self, job: Job) -> None:
         self._remove(job)

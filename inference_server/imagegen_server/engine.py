@@ -171,9 +171,7 @@ class Engine:
 
     def _learn(self, job: Job) -> None:
         if job.row_evaluations:
-            cost = Cost(
-                evaluation=job.denoise_seconds / job.row_evaluations, decode=job.decode_seconds / job.images
-            )
+            cost = Cost(evaluation=job.denoise_seconds / job.row_evaluations, decode=job.decode_seconds / job.images)
             self._costs.learn(job.generation.model_id, job.generation.size.pixels, cost)
 
     def _device_lost(self, error: BaseException) -> None:

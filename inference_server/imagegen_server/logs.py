@@ -30,7 +30,7 @@ def configure_logging(log_format: str, level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     # uvicorn tells of every start and end in its own words; ours say the same with the facts.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
 
 
 def _json_formatter() -> logging.Formatter:
@@ -47,10 +47,16 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """The message and then its facts as key=value."""
+    """The message and then its facts as key=value; a traceback follows on lines of its own."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class names it so
         facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if request_id := getattr(record, "request_id", ""):
             facts["request_id"] = request_id
-        return " ".join([super().format(record), *(f"{key}={value}" for key, value in facts.items())])
+        return " ".join([super().formatMessage(record), *(f"{key}={_one_line(value)}" for key, value in facts.items())])
+
+
+def _one_line(value: object) -> str:
+    """Return the text of ``value``, escaped when it could forge a line or move a terminal's cursor (paths can)."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import uvicorn
@@ -20,6 +21,7 @@ from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
 from imagegen_contract.settings import SettingsError, read_settings
 from imagegen_server.app import Application
 from imagegen_server.logs import configure_logging
+from imagegen_server.protocol import HttpProtocol
 
 _LOG = logging.getLogger("imagegen")
 
@@ -71,21 +73,23 @@ class _Process:
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, self._signalled)
         _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
-        _LOG.info(
-            "listening", extra={"url": _url(public), "docs": "/docs", "cpu_seconds": round(time.process_time(), 3)}
-        )
+        urls = dict(zip(("url", "management"), (_url(bound) for _, bound in listening), strict=False))
+        _LOG.info("listening", extra={**urls, "docs": "/docs", "cpu_seconds": round(time.process_time(), 3)})
         # After the line above: from here on imports take turns with everything else.
         application.start()
         await asyncio.gather(
             *(server.serve([bound]) for server, (_, bound) in zip(self._servers, listening, strict=True))
         )
         application.stop()
+        # The runner waits for the default executor's threads, and one of them may be loading weights for minutes.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
     def _signalled(self) -> None:
-        """Drain at the first signal; at the second one leave at once."""
+        """Drain at the first signal; at the second one leave at once: what still runs gets its error and no more."""
         if self._drain is None:
             self._drain = asyncio.ensure_future(self._drain_and_leave())
         else:
+            self._application.service.engine.cut_off()
             self._leave(force=True)
 
     async def _drain_and_leave(self) -> None:
@@ -118,7 +122,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
@@ -130,7 +134,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # pyright: ignore[reportArgumentType] - host and port, the first two of any address
     except OSError as error:
-        raise ListenError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        # create_server adds the address to the system's words; only an unknown host has words of its own.
+        words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise ListenError(f"cannot listen on {host} port {port}: {words}") from None
 
 
 def _url(bound: socket.socket) -> str:

@@ -1,5 +1,7 @@
 """What every request gets, also those that no route takes: an id, a log line, a count."""
 
+import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -7,7 +9,16 @@ import time
 from collections.abc import Callable
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
 
 from imagegen_contract.names import REQUEST_ID_HEADER
 from imagegen_server.logs import REQUEST_ID
@@ -18,6 +29,9 @@ _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HEADER = REQUEST_ID_HEADER.encode()
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/status"})
 """Asked every second or so by machines: logged only when they fail."""
+
+_LINGER_SECONDS = 2.0
+"""How long the rest of a refused body is read, where the connection ends with the answer."""
 
 Observe = Callable[[str, int, str, float], None]
 """Called with route, status, error code ("" for none) and seconds."""
@@ -38,17 +52,25 @@ class RequestContext:
         request_id = _request_id(scope)
         token = REQUEST_ID.set(request_id)
         scope["state"] = {"request_id": request_id}
-        started, status = time.monotonic(), 0
+        started, status, unread = time.monotonic(), 0, _closes(scope)
+
+        async def receive_noting() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            nonlocal unread
+            message = await receive()
+            unread = unread and message.get("more_body", False)
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if unread:
+                    await _read_rest(receive)
                 message["headers"] = [*message["headers"], (_HEADER, request_id.encode())]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive_noting, send_with_id)
         finally:
             self._done(scope, status, time.monotonic() - started)
             REQUEST_ID.reset(token)
@@ -59,6 +81,21 @@ class RequestContext:
         level = logging.DEBUG if path in _QUIET and status < 400 else logging.INFO
         facts = {"path": path[:200], "status": status, "seconds": round(seconds, 3), **({"code": code} if code else {})}
         _LOG.log(level, "request", extra={"method": scope["method"], **facts})
+
+
+def _closes(scope: HTTPScope) -> bool:
+    """Return whether the connection ends with the answer, except where the client waits to be asked for its body."""
+    headers = dict(scope["headers"])
+    closing = scope["http_version"] == "1.0" or headers.get(b"connection", b"").lower() == b"close"
+    return closing and b"expect" not in headers
+
+
+async def _read_rest(receive: Receive) -> None:
+    """Read what is left of the body: closed with unread bytes, a connection is reset, and that may undo the answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def _request_id(scope: HTTPScope) -> str:

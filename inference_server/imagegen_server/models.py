@@ -108,6 +108,11 @@ class ModelStore:
         """Return the loaded model, None when it is not."""
         return self._slots[model_id].model
 
+    def announce(self, model_ids: Sequence[str]) -> None:
+        """Say that these models are going to be loaded, one after another: until then they are not unavailable."""
+        for model_id in model_ids:
+            self._slots[model_id].state, self._slots[model_id].stage = "loading", "waiting for its turn"
+
     async def load(self, model_id: str) -> bool:
         """Load one model of the catalog; return whether it can serve. A failure is kept as the model's state."""
         slot = self._slots[model_id]

@@ -93,12 +93,27 @@ def resolve_generation(
 
 def max_pixels(spec: ImageModelSpec, facts: ModelFacts) -> int:
     """Return the largest area that the model may be asked for."""
-    return spec.inference.max_pixels or _NATIVE_AREAS * facts.native_size.pixels
+    if spec.inference.max_pixels:
+        return spec.inference.max_pixels
+    # What the entry itself offers may be asked for by name, too.
+    offered = [parse_size(text).pixels for text in (spec.inference.size, *spec.inference.sizes) if text]
+    return max([_NATIVE_AREAS * facts.native_size.pixels, *offered])
+
+
+def default_size(spec: ImageModelSpec, facts: ModelFacts) -> ImageSize:
+    """Return the size of requests that name none: the entry's, else what the weights were trained at if allowed."""
+    return spec.default_size or nearest_valid(facts.native_size, max_pixels(spec, facts))
 
 
 def allowed_schedulers(spec: ImageModelSpec) -> tuple[Preset, ...]:
     """Return the presets that a request for the model may name."""
     return spec.inference.schedulers or PRESETS
+
+
+def default_scheduler(spec: ImageModelSpec, facts: ModelFacts) -> Preset:
+    """Return the preset of requests that name none: the entry's, else the weights' own where the entry allows it."""
+    allowed = allowed_schedulers(spec)
+    return spec.inference.scheduler or next((preset for preset in allowed if preset == facts.own_scheduler), allowed[0])
 
 
 def _full_prompt(request: GenerateImage, spec: ImageModelSpec) -> str:
@@ -131,7 +146,7 @@ def _guidance(request: GenerateImage, spec: ImageModelSpec) -> float:
 def _scheduler(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) -> Preset:
     allowed = allowed_schedulers(spec)
     if request.scheduler is None:
-        return spec.inference.scheduler or facts.own_scheduler or allowed[0]
+        return default_scheduler(spec, facts)
     preset = resolve_preset(request.scheduler)
     if preset not in allowed:
         found = f"scheduler: found {request.scheduler!r}, {spec.id} allows {', '.join(allowed)}"
@@ -155,7 +170,7 @@ def _steps(request: GenerateImage, spec: ImageModelSpec, scheduler: Preset) -> i
 
 def _size(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) -> ImageSize:
     if request.size is None or request.size == "auto":
-        return spec.default_size or facts.native_size
+        return default_size(spec, facts)
     try:
         size, most = parse_size(request.size), max_pixels(spec, facts)
     except ValueError as error:

@@ -68,9 +68,9 @@ def _broken_rule(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
     if broken.kind == "unknown":
         message = f"{shown(broken.path)} is not a parameter of this API; allowed: {', '.join(_FIELDS)}"
         return InvalidRequest(message, broken.path[:128], ErrorCode.UNKNOWN_PARAMETER)
-    if not broken.path or broken.kind == "missing":
-        return InvalidRequest(broken.rule, broken.path or None)
-    if broken.path in _PRIVATE:
+    if not broken.path:
+        return InvalidRequest(broken.rule)
+    if broken.kind == "missing" or broken.path in _PRIVATE:
         return InvalidRequest(f"{broken.path}: {broken.rule}", broken.path)
     return InvalidRequest(f"{broken.path}: {_found(body, broken.path)}{broken.rule}", broken.path)
 

@@ -89,9 +89,11 @@ def on_api_error(request: AnyRequest, error: ApiError) -> Response[bytes]:
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Render what Litestar refuses: no such route, no such method, a body over the limit."""
-    allow = {"allow": next(iter((error.headers or {}).values()), "")} if error.status_code == 405 else {}
+    allowed = next(iter((error.headers or {}).values()), "").split(", ")
+    allow = {"allow": ", ".join(sorted(allowed))} if error.status_code == 405 else {}
+    # The path of the scope: request.url is put together from the host header too, and raises where that is none.
     code, message = {
-        404: (ErrorCode.NOT_FOUND, f"there is no route {request.url.path[:200]}; see /docs"),
+        404: (ErrorCode.NOT_FOUND, f"there is no route {request.scope['path'][:200]}; see /docs"),
         405: (ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allow.get('allow')}"),
         413: (ErrorCode.BODY_TOO_LARGE, "the body is larger than this server takes"),
     }.get(error.status_code, (ErrorCode.INVALID_REQUEST, "the request cannot be read"))

@@ -14,7 +14,7 @@ from imagegen_server.images import Images
 from imagegen_server.lifecycle import Lifecycle
 from imagegen_server.metrics import Metrics
 from imagegen_server.models import ModelStore
-from imagegen_server.parameters import allowed_schedulers, max_pixels
+from imagegen_server.parameters import allowed_schedulers, default_scheduler, default_size, max_pixels
 
 
 class Service:
@@ -93,7 +93,7 @@ class Service:
     def _info(self, spec: ImageModelSpec, status: ModelStatus) -> ModelInfo:
         loaded = self.models.loaded(spec.id)
         facts = loaded.facts if loaded else None
-        size = spec.default_size or (facts.native_size if facts else None)
+        size = default_size(spec, facts) if facts else spec.default_size
         return ModelInfo(
             id=spec.id,
             created=int(self._started_at),
@@ -112,7 +112,7 @@ class Service:
             sizes=spec.inference.sizes,
             steps=spec.inference.steps,
             guidance_scale=spec.inference.guidance_scale,
-            scheduler=spec.inference.scheduler or (facts.own_scheduler if facts else None),
+            scheduler=default_scheduler(spec, facts) if facts else spec.inference.scheduler,
             schedulers=allowed_schedulers(spec),
             limits=ModelLimits(
                 max_pixels=max_pixels(spec, facts),

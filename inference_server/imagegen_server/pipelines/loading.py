@@ -2,7 +2,8 @@
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,20 +80,16 @@ class PipelineLoader:
             arguments["add_watermarker"] = False
         elif not spec.inference.safety_checker:
             arguments |= {"safety_checker": None, "requires_safety_checker": False}
-        try:
-            arguments |= self._text_readers(folder, index)
-            # The VAE stays in float32: SDXL's overflows in float16.
-            dtypes = {"default": self._dtype, "vae": torch.float32}
+        arguments |= self._text_encoders(folder, index)
+        # The VAE stays in float32: SDXL's overflows in float16.
+        dtypes = {"default": self._dtype, "vae": torch.float32}
+        with _load_errors("the weights"):
             pipe = getattr(diffusers, class_name).from_pretrained(folder, dtype=dtypes, **_LOCAL, **arguments)
-        except LoadError:
-            raise
-        except Exception as error:  # the libraries raise errors of every kind, safetensors one of its own
-            raise LoadError(f"the weights cannot be loaded: {_first_line(error)}") from error
         _check_supported(pipe)
         return pipe
 
-    def _text_readers(self, folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-        """Return the text encoders, whole.
+    def _text_encoders(self, folder: Path, index: dict[str, Any]) -> dict[str, Any]:
+        """Return the text encoders, and see to it that they and the tokenizers are whole.
 
         Left to the pipeline's own loading, weights that a file lacks would be noise, and a tokenizer without its files
         one that knows no word: a model that serves, and paints something else.
@@ -102,10 +99,10 @@ class PipelineLoader:
             if name.startswith("tokenizer") and entry[0] and not _has_vocabulary(folder / name):
                 raise LoadError(f"{name}: has neither tokenizer.json nor vocab.json with merges.txt")
             if name.startswith("text_encoder") and entry[0] == "transformers":
-                encoder_class = getattr(transformers, entry[1])
-                encoders[name], report = encoder_class.from_pretrained(
-                    folder / name, dtype=self._dtype, output_loading_info=True, **_LOCAL
-                )
+                with _load_errors(name):
+                    encoders[name], report = getattr(transformers, entry[1]).from_pretrained(
+                        folder / name, dtype=self._dtype, output_loading_info=True, **_LOCAL
+                    )
                 _check_whole(name, sorted(report["missing_keys"]))
         return encoders
 
@@ -147,20 +144,27 @@ def _has_vocabulary(folder: Path) -> bool:
 
 
 def _check_supported(pipe: Any) -> None:
-    """Raise LoadError for weights that are not whole, or that these pipelines would use wrongly."""
-    for name in ("unet", "vae"):
-        # diffusers leaves what the file lacks without memory.
-        _check_whole(name, [key for key, tensor in getattr(pipe, name).state_dict().items() if tensor.is_meta])
+    """Raise LoadError for weights that these pipelines would use wrongly, or that are not whole."""
     if pipe.unet.config.time_cond_proj_dim is not None:
         raise LoadError("UNets that take the guidance scale as an embedding (LCM distillations) are not supported")
     if pipe.vae_scale_factor != SIZE_MULTIPLE:
         raise LoadError(f"the VAE shrinks both sides by {pipe.vae_scale_factor}; only {SIZE_MULTIPLE} is supported")
+    for name in ("unet", "vae"):
+        # What a file lacks, diffusers leaves without memory.
+        _check_whole(name, [key for key, tensor in getattr(pipe, name).state_dict().items() if tensor.is_meta])
 
 
 def _check_whole(component: str, missing: list[str]) -> None:
     if missing:
-        raise LoadError(f"{component}: the weights lack {len(missing)} tensors, the first is {missing[0]}")
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise LoadError(f"{component}: tensors are missing from the weights: {missing[0]}{more}")
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def _load_errors(what: str) -> Generator[None]:
+    """Turn whatever the libraries raise (safetensors has an error of its own) into a LoadError in one line."""
+    try:
+        yield
+    except Exception as error:
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise LoadError(f"{what} cannot be loaded: {first_line}") from error

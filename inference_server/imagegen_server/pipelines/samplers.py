@@ -47,6 +47,7 @@ class Samplers:
         """Return a scheduler of its own for one row, its timesteps set (on the CPU) to ``steps`` steps."""
         sampler = copy.deepcopy(self._templates[preset])
         sampler.set_timesteps(steps, device="cpu")
+        _drop_overrun(sampler, steps)
         if hasattr(sampler, "set_begin_index"):
             # Otherwise the first step looks its index up by value, which syncs with the device.
             sampler.set_begin_index(0)
@@ -57,6 +58,21 @@ class Samplers:
             return own
         class_name, overrides = _OVERRIDES[preset]
         return getattr(diffusers, class_name).from_config(own.config, **overrides)
+
+
+def _drop_overrun(sampler: Any, steps: int) -> None:
+    """Drop the evaluations at timestep -1 that diffusers adds to some trailing schedules (61 steps, 103, ...).
+
+    numpy.arange(1000, 0, -1000 / 61) ends with 1e-13 where it should have ended before 0. The timestep that comes of
+    it reads the alphas and sigmas from the wrong end: DDIM and PNDM then paint noise, and UniPC divides by zero.
+    """
+    overrun = int((sampler.timesteps < 0).sum())
+    if not overrun:
+        return
+    sampler.timesteps = sampler.timesteps[:-overrun]
+    if hasattr(sampler, "sigmas"):
+        sampler.sigmas = torch.cat([sampler.sigmas[: -1 - overrun], sampler.sigmas[-1:]])
+    sampler.num_inference_steps = steps
 
 
 def preset_of(sampler: Any) -> Preset | None:
