@@ -20,9 +20,10 @@ CLASS_NAMES: dict[str, Preset] = {
     "LCMScheduler": "lcm",
 }
 
-STEP_LIMITS: dict[Preset, tuple[int, int]] = {"lcm": (1, 50)}
-"""(fewest, most) steps where a preset has its own: LCM was distilled from 50 DDIM steps, and its scheduler raises
-above them."""
+STEP_LIMITS: dict[Preset, tuple[int, int]] = {"lcm": (1, 50), "dpmpp_2m": (1, 998), "unipc": (1, 998)}
+"""(fewest, most) steps where a preset has its own. LCM was distilled from 50 DDIM steps, and its scheduler raises
+above them. DPM++ and UniPC divide by the distance of two noise levels, and with leading timesteps the first two of
+999 are the same."""
 
 DEFAULT_STEP_LIMITS = (1, 999)
 """All models here were trained with 1,000 noise levels; no schedule can have more steps than levels."""

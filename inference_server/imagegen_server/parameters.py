@@ -113,7 +113,9 @@ def allowed_schedulers(spec: ImageModelSpec) -> tuple[Preset, ...]:
 def default_scheduler(spec: ImageModelSpec, facts: ModelFacts) -> Preset:
     """Return the preset of requests that name none: the entry's, else the weights' own where the entry allows it."""
     allowed = allowed_schedulers(spec)
-    return spec.inference.scheduler or next((preset for preset in allowed if preset == facts.own_scheduler), allowed[0])
+    if spec.inference.scheduler is not None:
+        return spec.inference.scheduler
+    return facts.own_scheduler if facts.own_scheduler in allowed else allowed[0]
 
 
 def _full_prompt(request: GenerateImage, spec: ImageModelSpec) -> str:
@@ -122,7 +124,8 @@ def _full_prompt(request: GenerateImage, spec: ImageModelSpec) -> str:
 
 def _negative_prompt(request: GenerateImage, spec: ImageModelSpec, guidance: float) -> str | None:
     if request.negative_prompt is None:
-        return spec.inference.negative_prompt or None
+        # Without guidance the entry's own has no effect, and so it is not counted either.
+        return spec.inference.negative_prompt or None if guidance > 1 else None
     if guidance <= 1:
         raise InvalidRequest(
             f"negative_prompt has no effect at guidance_scale {guidance:g}; it needs more than 1, or leave it out",

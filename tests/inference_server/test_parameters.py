@@ -75,6 +75,11 @@ FILLED_IN: dict[str, tuple[dict[str, object], dict[str, object], dict[str, objec
         {"schedulers": ["ddim", "heun"]},
         {"scheduler": "ddim"},
     ),
+    "the entry's negative prompt is not used without guidance": (
+        {"guidance_scale": 1},
+        {"negativePrompt": "blurry"},
+        {"negative_prompt": None},
+    ),
     "a size is width first": ({"size": "128x256"}, {}, {"size": ImageSize(width=128, height=256)}),
     "quality picks the steps of the entry": (
         {"quality": "high"},

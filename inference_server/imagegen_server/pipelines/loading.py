@@ -15,6 +15,7 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 import diffusers
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import SIZE_MULTIPLE, ImageSize
@@ -44,6 +45,12 @@ class LoadedPipeline(Pipeline, Protocol):
 
 _LOCAL: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
 """Nothing is downloaded here, and pickles are never opened: they can run code."""
+
+_TRANSFORMERS_PARTS: dict[str, Any] = {
+    "CLIPTextModel": transformers.CLIPTextModel,
+    "CLIPTextModelWithProjection": transformers.CLIPTextModelWithProjection,
+    "StableDiffusionSafetyChecker": StableDiffusionSafetyChecker,
+}
 
 _FAMILIES: dict[str, Callable[[Any], LoadedPipeline]] = {
     "StableDiffusionPipeline": StableDiffusion,
@@ -80,7 +87,8 @@ class PipelineLoader:
             arguments["add_watermarker"] = False
         elif not spec.inference.safety_checker:
             arguments |= {"safety_checker": None, "requires_safety_checker": False}
-        arguments |= self._text_encoders(folder, index)
+        parts = {name: entry for name, entry in index.items() if name not in arguments and isinstance(entry, list)}
+        arguments |= self._checked(folder, parts)
         # The VAE stays in float32: SDXL's overflows in float16.
         dtypes = {"default": self._dtype, "vae": torch.float32}
         with _load_errors("the weights"):
@@ -88,23 +96,28 @@ class PipelineLoader:
         _check_supported(pipe)
         return pipe
 
-    def _text_encoders(self, folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-        """Return the text encoders, and see to it that they and the tokenizers are whole.
+    def _checked(self, folder: Path, parts: dict[str, list[str]]) -> dict[str, Any]:
+        """Return the parts that transformers loads, and see to it that they and the tokenizers are whole.
 
         Left to the pipeline's own loading, weights that a file lacks would be noise, and a tokenizer without its files
-        one that knows no word: a model that serves, and paints something else.
+        one that knows no word: a model that serves and paints something else, a safety checker that flags at random.
         """
-        encoders: dict[str, Any] = {}
-        for name, entry in index.items():
-            if name.startswith("tokenizer") and entry[0] and not _has_vocabulary(folder / name):
+        checked: dict[str, Any] = {}
+        for name, (_, class_name) in parts.items():
+            if not class_name:
+                continue
+            _check_no_pickles(folder / name)
+            if name.startswith("tokenizer") and not _has_vocabulary(folder / name):
                 raise LoadError(f"{name}: has neither tokenizer.json nor vocab.json with merges.txt")
-            if name.startswith("text_encoder") and entry[0] == "transformers":
+            if name.startswith("text_encoder") and class_name not in _TRANSFORMERS_PARTS:
+                raise LoadError(f"{name}: class {class_name} is not supported")
+            if class_name in _TRANSFORMERS_PARTS:
                 with _load_errors(name):
-                    encoders[name], report = getattr(transformers, entry[1]).from_pretrained(
+                    checked[name], report = _TRANSFORMERS_PARTS[class_name].from_pretrained(
                         folder / name, dtype=self._dtype, output_loading_info=True, **_LOCAL
                     )
                 _check_whole(name, sorted(report["missing_keys"]))
-        return encoders
+        return checked
 
     def place(self, pipe: Any) -> LoadedPipeline:
         """Move the weights to the device. Device thread only; raises DeviceOutOfMemoryError."""
@@ -143,12 +156,23 @@ def _has_vocabulary(folder: Path) -> bool:
     return parts[0] or (parts[1] and parts[2])
 
 
+def _check_no_pickles(folder: Path) -> None:
+    pickles = sorted(path.name for kind in ("*.bin", "*.ckpt", "*.pt") for path in folder.glob(kind))
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise LoadError(
+            f"{folder.name}: {pickles[0]} is a pickle, which is never opened because it can run code; "
+            "save the pipeline with safe_serialization=True"
+        )
+
+
 def _check_supported(pipe: Any) -> None:
     """Raise LoadError for weights that these pipelines would use wrongly, or that are not whole."""
     if pipe.unet.config.time_cond_proj_dim is not None:
         raise LoadError("UNets that take the guidance scale as an embedding (LCM distillations) are not supported")
     if pipe.vae_scale_factor != SIZE_MULTIPLE:
         raise LoadError(f"the VAE shrinks both sides by {pipe.vae_scale_factor}; only {SIZE_MULTIPLE} is supported")
+    if "beta_schedule" not in pipe.scheduler.config:
+        raise LoadError(f"scheduler {type(pipe.scheduler).__name__} has no betas; the presets cannot be made from it")
     for name in ("unet", "vae"):
         # What a file lacks, diffusers leaves without memory.
         _check_whole(name, [key for key, tensor in getattr(pipe, name).state_dict().items() if tensor.is_meta])

@@ -18,6 +18,13 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT_ENCODER = "text_encoder/model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
+PICKLES = {
+    TEXT_ENCODER: "text_encoder/pytorch_model.bin",
+    UNET: "unet/diffusion_pytorch_model.bin",
+    VAE: "vae/diffusion_pytorch_model.bin",
+}
+"""The weights' names in the old format."""
+
 Damage = Callable[[Path], None]
 
 
@@ -56,9 +63,15 @@ def edited(name: str, **changes: Any) -> Damage:
 
 def pickled(folder: Path) -> None:
     """Leave only the weights' pickle, which can run code when it is opened."""
-    for name in (UNET, TEXT_ENCODER, VAE):
-        torch.save(load_file(folder / name), (folder / name).with_suffix(".bin"))
+    for name, pickle in PICKLES.items():
+        torch.save(load_file(folder / name), folder / pickle)
         (folder / name).unlink()
+
+
+def flow_matching(folder: Path) -> None:
+    """Give the pipeline the sampler of a model that predicts velocities along straight lines."""
+    edited("model_index.json", scheduler=["diffusers", "FlowMatchEulerDiscreteScheduler"])(folder)
+    (folder / "scheduler" / "scheduler_config.json").write_bytes(b'{"_class_name": "FlowMatchEulerDiscreteScheduler"}')
 
 
 def without_a_tensor(name: str) -> Damage:
@@ -81,7 +94,7 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     "an index without a component": (edited("model_index.json", vae=[None, None]), "the weights cannot be loaded: "),
     "a component of an unknown class": (
         edited("model_index.json", text_encoder=["transformers", "Nonsense"]),
-        "text_encoder cannot be loaded: ",
+        "text_encoder: class Nonsense is not supported",
     ),
     "a missing component": (gone("unet"), "the weights cannot be loaded: Error no file named config.json found"),
     "missing weights": (gone(TEXT_ENCODER), "text_encoder cannot be loaded: Error no file named model.safetensors"),
@@ -90,7 +103,10 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
         "tokenizer: has neither tokenizer.json nor vocab.json with merges.txt",
     ),
     "a configuration that is no JSON": (content("unet/config.json", b"{"), "is not a valid JSON file"),
-    "only pickled weights": (pickled, "text_encoder cannot be loaded: Error no file named model.safetensors"),
+    "only pickled weights": (
+        pickled,
+        "pytorch_model.bin is a pickle, which is never opened because it can run code; save the pipeline with",
+    ),
     "half a UNet": (half(UNET), "the weights cannot be loaded: Unable to load weights from checkpoint file for"),
     "half a text encoder": (half(TEXT_ENCODER), "text_encoder cannot be loaded: Error while deserializing header"),
     "an empty VAE": (content(VAE, b""), "the weights cannot be loaded: Unable to load weights from checkpoint file"),
@@ -101,6 +117,10 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     "a text encoder without one tensor": (
         without_a_tensor(TEXT_ENCODER),
         "text_encoder: tensors are missing from the weights: embeddings.position_embedding.weight",
+    ),
+    "a sampler of another kind of model": (
+        flow_matching,
+        "scheduler FlowMatchEulerDiscreteScheduler has no betas; the presets cannot be made from it",
     ),
     "a UNet of other shapes": (edited("unet/config.json", cross_attention_dim=48), "the weights cannot be loaded: "),
     "a distilled UNet that takes guidance as an input": (
@@ -131,9 +151,8 @@ def test_a_pickle_is_never_opened(folders: Mapping[str, Path], tmp_path: Path) -
     """Not even where it lies beside whole weights."""
     folder = tmp_path / "weights"
     shutil.copytree(folders["sd"], folder)
-    for name in (UNET, TEXT_ENCODER, VAE):
-        (folder / name).with_suffix(".bin").write_bytes(b"no pickle: opening it would fail")
-    (folder / "text_encoder" / "pytorch_model.bin").write_bytes(b"no pickle: opening it would fail")
+    for pickle in PICKLES.values():
+        (folder / pickle).write_bytes(b"no pickle: opening it would fail")
     assert load_pipeline(folder).count_tokens("a red circle") == 3
 
 

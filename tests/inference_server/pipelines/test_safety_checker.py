@@ -1,15 +1,18 @@
 """A picture that the model's safety checker flags never leaves the server."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import tiny_pipelines
 from imagegen_server.errors import ContentPolicy
+from imagegen_server.pipelines.loading import LoadError
 from loaded_pipelines import denoise, generation, load_pipeline
 from server_process import ServerProcess, start_server
 from stock_pipelines import StockPipeline
@@ -111,3 +114,15 @@ def test_a_flagged_request_leaves_the_server_as_it_was(guarded: ServerProcess) -
     assert guarded.post(body).json()["data"] == before
     assert guarded.get("/readyz").status_code == 200
     assert guarded.status()["capacity"]["running_rows"] == 0
+
+
+def test_a_checker_that_is_not_whole_is_refused(checked: Mapping[str, Path], tmp_path: Path) -> None:
+    """With random numbers for what its file lacks it would flag at random."""
+    folder = tmp_path / "weights"
+    shutil.copytree(checked["lenient"], folder)
+    weights = folder / "safety_checker" / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["visual_projection.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(LoadError, match="safety_checker: tensors are missing from the weights: visual_projection"):
+        load_pipeline(folder)
