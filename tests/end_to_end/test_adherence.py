@@ -14,6 +14,8 @@ from server_process import ServerProcess
 from shapes_oracle import Seen, classify, random_scenes
 from stock_pipelines import StockPipeline, quiet_and_small
 
+pytestmark = pytest.mark.slow
+
 SCENES = random_scenes(2024, 100)
 SEEDS = range(5000, 5000 + len(SCENES))
 BATCH = 10

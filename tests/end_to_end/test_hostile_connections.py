@@ -30,7 +30,7 @@ TOO_MUCH = b"x" * (8 * MOST_BYTES)
 """Far more than the buffers of both ends hold, so the client is still sending when it is refused."""
 CHUNK = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
 
-pytestmark = pytest.mark.usefixtures("bystander")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
 
 class Answer(msgspec.Struct, frozen=True):

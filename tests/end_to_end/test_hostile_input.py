@@ -50,7 +50,7 @@ FUZZ = settings(
 
 Post = Callable[..., httpx.Response]
 
-pytestmark = pytest.mark.usefixtures("bystander")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
 # Not checked: positive_data_acceptance. A body that fits the schema may still be refused for what no schema can say:
 # size against the model's area, compression of png, negative prompt without guidance, room for seed + n - 1.

@@ -14,6 +14,8 @@ import pytest
 from conftest import Show
 from server_process import ServerProcess, start_server
 
+pytestmark = pytest.mark.slow
+
 REFUSED: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
     "a typo in a variable's name": (
         [],

@@ -22,6 +22,8 @@ from imagegen_shapes import WEIGHTS
 from server_process import ServerProcess, start_server
 from stock_pipelines import Pixels, StockPipeline, quiet_and_small
 
+pytestmark = pytest.mark.slow
+
 SHAPES_XL = Path(__file__).parent.parent / "data" / "shapes-xl"
 PROMPT = "a red circle on a blue background"
 SUFFIX, NEGATIVE = ", a green star, best quality", "a yellow ring, low quality"
