@@ -55,6 +55,7 @@ bench: setup ## Run the quick form of all benchmarks
 	$(BIN)/python benchmarks/reply_path.py --quick
 	$(BIN)/python benchmarks/startup.py --quick
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/lone_request.py --quick
 
 generate: setup ## Write the generated files (settings page, OpenAPI document, packaged catalog)
 	$(BIN)/python tools/generate.py
