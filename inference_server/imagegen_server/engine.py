@@ -44,6 +44,7 @@ class Engine:
         self._jobs: dict[int, Job] = {}
         self._device_work: set[asyncio.Future[Any]] = set()
         self._numbers = 0
+        self._promised_at = 0.0
         self._draining = False
         self._lost: str | None = None
         self._device = DeviceThread(self.counters, self._device_lost)
@@ -162,7 +163,18 @@ class Engine:
         )
         # When the oldest request is done the next one starts, and its place in the queue is free.
         oldest = self._remaining(next(iter(self._jobs.values()))) if too_many else 0.0
-        raise QueueFull(message, max(oldest, seconds - self._limits.queued_seconds))
+        raise QueueFull(message, self._next_place(max(oldest, seconds - self._limits.queued_seconds), seconds))
+
+    def _next_place(self, soonest: float, all_done: float) -> float:
+        """Return the seconds until there is a place for one more request.
+
+        Each refused client is told the place after the last one's, so that a crowd does not come back for one and the
+        same; nobody is sent beyond the end of all work that is here.
+        """
+        now, each = time.monotonic(), all_done / len(self._jobs)
+        latest = now + max(soonest, all_done)
+        self._promised_at = min(max(now + soonest, self._promised_at + each), latest)
+        return self._promised_at - now
 
     def _remaining(self, job: Job) -> float:
         generation = job.generation

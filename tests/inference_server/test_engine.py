@@ -183,14 +183,26 @@ def test_the_queue_is_bounded_by_count_and_says_when_its_place_is_free() -> None
         assert "2 requests wait (at most 2)" in refused.message
         assert refused.retry_after == pytest.approx(10 * COST.evaluation + COST.decode)
         assert not refused.started
-        gate.let_through()
-        await arrival(gate)
-        refused = await outcome(submit(engine, pipeline, generation(steps=10)))
-        assert isinstance(refused, QueueFull)
-        assert refused.retry_after == pytest.approx(9 * COST.evaluation + COST.decode)
         gate.open()
         await tasks[0]
         await asyncio.gather(submit(engine, pipeline, generation()), *tasks[1:])
+
+    run_on_engine(scenario, queued_requests=2)
+
+
+def test_a_crowd_that_is_refused_is_told_one_place_after_another_but_none_after_the_end_of_all_work() -> None:
+    gate = Gate()
+    pipeline = CountingPipeline(gate)
+    each = 10 * COST.evaluation + COST.decode
+
+    async def scenario(engine: Engine) -> None:
+        tasks = [submit(engine, pipeline, generation(steps=10)) for _ in range(3)]
+        await arrival(gate)
+        crowd = [await outcome(submit(engine, pipeline, generation(steps=10))) for _ in range(5)]
+        told = [refused.retry_after for refused in crowd if isinstance(refused, QueueFull)]
+        assert told == pytest.approx([each, 2 * each, 3 * each, 3 * each, 3 * each], abs=0.5)
+        gate.open()
+        await asyncio.gather(*tasks)
 
     run_on_engine(scenario, queued_requests=2)
 
