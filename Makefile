@@ -1,5 +1,9 @@
 # Everything a person needs. `make` alone lists the targets.
 
+# A failure inside a pipe is a failure of its step.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
