@@ -19,6 +19,7 @@ from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import ImageSize
 from imagegen_server.generation import Generation
 from imagegen_server.pipelines.loading import PipelineLoader, diffusers
+from imagegen_server.sources import Weights
 from imagegen_shapes import WEIGHTS
 
 TARGET = 1.1
@@ -47,7 +48,10 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 def measure(*, quick: bool) -> Results:
     """Compare in 7 (quick) or 15 rounds."""
     loader = PipelineLoader("cpu", "float32", cpu_threads=1)
-    pipeline = loader.place(loader.read(WEIGHTS, SPEC))
+    pipe = loader.read(Weights(path=WEIGHTS), SPEC)
+    for place in loader.placing(pipe):
+        place()
+    pipeline = loader.finish(pipe)
     stock: Any = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     stock.set_progress_bar_config(disable=True)
     assert np.abs(ours(pipeline).astype(int) - theirs(stock).astype(int)).max() <= 1, "the pictures differ"

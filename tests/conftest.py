@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server_process import ServerProcess, start_server
+from server_process import Server, start_server
 
 _POINTS = pytest.StashKey[list[tuple[str, str, str]]]()
 _SHOWN = pytest.StashKey[list[tuple[str, str]]]()
@@ -60,8 +60,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """Return a real server process with the embedded model, ready; shared by all tests that leave it as it is."""
+def server() -> Iterator[Server]:
+    """Return a real server with the embedded model, ready; shared by all tests that leave it as it is.
+
+    It is a process of this checkout, unless IMAGEGEN_TEST_URL names another one, such as a container.
+    """
+    if url := os.environ.get("IMAGEGEN_TEST_URL"):  # noqa: TID251 - as above
+        yield Server(url)
+        return
     with start_server() as running:
         running.wait_ready()
         yield running

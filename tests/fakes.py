@@ -4,10 +4,11 @@ import base64
 import contextlib
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 import msgspec
 
@@ -50,15 +51,24 @@ class FakeImageServer:
     """An image server on loopback that paints nothing: a picture's bytes say what was asked for.
 
     It listens from its making until the end of the ``with``. ``answers`` (path to Answer) replaces what it would
-    say; while ``silent`` it takes requests and says nothing.
+    say; while ``silent`` it takes requests and says nothing. ``loads`` holds the states that a model goes through when
+    it is asked to load it: each look at the model is answered with the next one.
     """
 
     FIRST_RANDOM_SEED = 1000
     """The seed of requests that name none; the next has the next."""
 
-    def __init__(self, *models: ModelInfo, answers: Mapping[str, Answer] | None = None, silent: bool = False) -> None:
+    def __init__(
+        self,
+        *models: ModelInfo,
+        answers: Mapping[str, Answer] | None = None,
+        silent: bool = False,
+        loads: Sequence[ModelInfo] = (),
+    ) -> None:
         self.received: list[Received] = []
-        self._models = models
+        self._models = {model.id: model for model in models}
+        self._loads = loads
+        self._coming: list[ModelInfo] = []
         self._answers = answers or {}
         self._seeds = itertools.count(self.FIRST_RANDOM_SEED)
         self._may_answer = threading.Event()
@@ -78,6 +88,10 @@ class FakeImageServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def become(self, model: ModelInfo) -> None:
+        """Let a model be so from now on."""
+        self._models[model.id] = model
+
     @staticmethod
     def picture(prompt: str, seed: int, output_format: str = "png") -> bytes:
         """Return the file that this server sends for ``prompt`` and ``seed``."""
@@ -92,8 +106,24 @@ class FakeImageServer:
         if (request.method, request.path) == ("POST", "/v1/images/generations"):
             return self._generate(msgspec.json.decode(request.body, type=GenerateImage))
         if (request.method, request.path) == ("GET", "/v1/models"):
-            return Answer(body=msgspec.json.encode(ModelList(data=self._models, models=())))
+            return Answer(body=msgspec.json.encode(ModelList(data=tuple(self._models.values()), models=())))
+        if request.path.startswith("/v1/models/"):
+            return self._model(request.method, request.path.removeprefix("/v1/models/"))
         return refusal(ErrorCode.NOT_FOUND, f"there is no {request.path}")
+
+    def _model(self, method: str, path: str) -> Answer:
+        name, _, action = path.partition("/")
+        model = next((model for model in self._models.values() if unquote(name) in (model.id, *model.aliases)), None)
+        if model is None:
+            return refusal(ErrorCode.MODEL_NOT_FOUND, f"model {unquote(name)!r} does not exist")
+        if (method, action) == ("POST", "load") and model.state != "ready":
+            self._coming = list(self._loads)
+        if (method, action) == ("POST", "unload"):
+            model = msgspec.structs.replace(model, state="unloaded", device=None, memory_bytes=None)
+        elif self._coming:
+            model = self._coming.pop(0)
+        self._models[model.id] = model
+        return Answer(status=202 if action == "load" and self._coming else 200, body=msgspec.json.encode(model))
 
     def _generate(self, request: GenerateImage) -> Answer:
         first = next(self._seeds) if request.seed is None else request.seed

@@ -1,6 +1,7 @@
 """The server's own pipelines in the test's process, driven as the device thread drives them."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,33 @@ from imagegen_contract.image_model import ImageModelSpec, Inference
 from imagegen_contract.image_size import ImageSize
 from imagegen_server.generation import Generation
 from imagegen_server.pipelines.loading import PipelineLoader
+from imagegen_server.sources import Weights
 
 
 def load_pipeline(folder: Path, *, safety_checker: bool = True) -> Any:
     """Load a folder as the server does."""
-    loader = PipelineLoader("cpu", "auto", 0)
+    return load_weights(Weights(path=folder), safety_checker=safety_checker)
+
+
+def load_weights(weights: Weights, *, dtype: str = "auto", safety_checker: bool = True) -> Any:
+    """Load weights as the server does."""
+    loader = cpu_loader(dtype)
+    pipe = loader.read(weights, model_spec(safety_checker=safety_checker))
+    for place in loader.placing(pipe):
+        place()
+    return loader.finish(pipe)
+
+
+@cache
+def cpu_loader(dtype: str = "auto") -> PipelineLoader:
+    """Return the server's loader; one for all tests, as a server has one, since making it takes a tenth of a second."""
+    return PipelineLoader("cpu", dtype, 0)
+
+
+def model_spec(*, safety_checker: bool = True) -> ImageModelSpec:
+    """Return an entry of the catalog."""
     inference = Inference(safety_checker=safety_checker)
-    spec = ImageModelSpec(publisher="test", family="test", version="1", id="test", inference=inference)
-    return loader.place(loader.read(folder, spec))
+    return ImageModelSpec(publisher="test", family="test", version="1", id="test", inference=inference)
 
 
 def generation(**changes: Any) -> Generation:

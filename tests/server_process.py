@@ -24,20 +24,11 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Made once: a call that makes its own reads all certificates of the machine, 35 ms of work for plain HTTP."""
 
 
-class ServerProcess:
-    """A running `imagegen-server`: its address, its log, its end."""
+class Server:
+    """A running server, known by its address alone."""
 
-    def __init__(self, process: "subprocess.Popen[str]", started: float) -> None:
-        self.process = process
-        self.started = started
-        self.log: list[dict[str, Any]] = []
-        """Every log line so far."""
-        self.stderr: list[str] = []
-        """What was printed besides log lines, such as a traceback at start."""
-        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.url = self._listening_url()
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until the models are loaded; fail with the log when that takes too long."""
@@ -61,6 +52,22 @@ class ServerProcess:
     def client(self, max_retries: int = 0, timeout: float = 120) -> openai.OpenAI:
         """Return the official SDK's client, without retries unless asked."""
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=max_retries, timeout=timeout)
+
+
+class ServerProcess(Server):
+    """A running `imagegen-server`: its address, its log, its end."""
+
+    def __init__(self, process: "subprocess.Popen[str]", started: float) -> None:
+        self.process = process
+        self.started = started
+        self.log: list[dict[str, Any]] = []
+        """Every log line so far."""
+        self.stderr: list[str] = []
+        """What was printed besides log lines, such as a traceback at start."""
+        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        super().__init__(self._listening_url())
 
     def terminate(self) -> None:
         """Send SIGTERM and return at once."""

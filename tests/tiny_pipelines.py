@@ -20,7 +20,9 @@ diffusers: Any = typed_diffusers
 transformers: Any = typed_transformers
 
 _WIDTH = 32
-"""Of the text states of one encoder, and of the pooled text."""
+"""Of the text states of the first encoder, and of the pooled text."""
+_SECOND_WIDTH = 48
+"""Of the text states of SDXL's second encoder: another, as in SDXL, for they are told apart by it."""
 
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 """The noise schedule that all Stable Diffusion models were trained with."""
@@ -86,13 +88,13 @@ def _xl(seed: int, scheduler: Any) -> Any:
             vae=_vae(scaling_factor=0.13025, force_upcast=True),
             text_encoder=_lively(transformers.CLIPTextModel(_text_config(eos_token_id=2))),
             text_encoder_2=_lively(
-                transformers.CLIPTextModelWithProjection(_text_config(eos_token_id=2, hidden_act="gelu"))
+                transformers.CLIPTextModelWithProjection(_text_config(_SECOND_WIDTH, eos_token_id=2, hidden_act="gelu"))
             ),
             tokenizer=_tokenizer(),
             # Pads with a token of the vocabulary, so its padding is seen by the text encoder as text.
             tokenizer_2=_tokenizer(pad_token="!"),  # noqa: S106 - a token of text
             unet=_unet(
-                cross_attention_dim=2 * _WIDTH,
+                cross_attention_dim=_WIDTH + _SECOND_WIDTH,
                 addition_embed_type="text_time",
                 addition_time_embed_dim=8,
                 projection_class_embeddings_input_dim=6 * 8 + _WIDTH,
@@ -108,11 +110,11 @@ def _tokenizer(**options: str) -> Any:
     return transformers.CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", **options)
 
 
-def _text_config(**options: Any) -> Any:
+def _text_config(width: int = _WIDTH, **options: Any) -> Any:
     return transformers.CLIPTextConfig(
         vocab_size=1536,
-        hidden_size=_WIDTH,
-        intermediate_size=2 * _WIDTH,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=77,

@@ -24,6 +24,7 @@ from imagegen_contract.samplers import Preset
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 SOURCE_PATTERN = r"^(hf|file|builtin|pvc)://.+$"
+CONFIG_PATTERN = r"^(hf|file)://.+$"
 
 Name = Annotated[str, Meta(min_length=1, max_length=63)]
 ModelName = Annotated[str, Meta(pattern=ID_PATTERN, max_length=128)]
@@ -98,6 +99,13 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
         Meta(description="Where the weights are: hf://, file://, builtin:// or, in Kubernetes, pvc://"),
     ] = None
     revision: Annotated[str, Meta(max_length=200, description="Commit, tag or branch of a Hub repository")] = ""
+    config: Annotated[
+        Annotated[str, Meta(pattern=CONFIG_PATTERN, max_length=1000)] | None,
+        Meta(
+            description="Where a single-file checkpoint's configuration and tokenizer are (hf:// or file://); the "
+            "usual repository of its family when left out"
+        ),
+    ] = None
     inference: Inference = Inference()
     replicas: Annotated[int, Meta(ge=0, le=1000, description="Pods of this model (Kubernetes)")] = 1
     gpu: Gpu = Gpu()

@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import ImageSize
+from imagegen_contract.load_failures import LoadFailure
+from imagegen_contract.server_status import DownloadProgress
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SEED = 2**53 - 1
@@ -139,7 +141,8 @@ class ModelLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One model as /v1/models shows it: OpenAI's keys, the catalog's, and what this server knows of it.
 
-    ``size`` is what ``auto`` means, ``native_size`` the size the weights were trained at; null until loaded.
+    ``size`` is what ``auto`` means, ``native_size`` the size the weights were trained at; null until loaded. ``stage``
+    and ``progress`` say what is being done with the model now, ``error`` and ``reason`` why it failed to load.
     """
 
     id: str
@@ -163,6 +166,11 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str | None
     schedulers: tuple[str, ...]
     limits: ModelLimits | None
+    stage: str | None
+    progress: DownloadProgress | None
+    revision: str | None
+    memory_bytes: int | None
+    reason: LoadFailure | None
     error: str | None
 
 

@@ -12,6 +12,7 @@ from imagegen_contract.errors import KINDS, MAX_RETRY_AFTER_SECONDS, ErrorCode, 
 from imagegen_contract.openapi_examples import (
     ERRORS,
     REQUEST_ID,
+    loading_example,
     model_example,
     models_example,
     reply_example,
@@ -66,13 +67,25 @@ _TAGS = [
 
 
 def openapi_document(
-    version: str, title: str = "imagegen: text-to-image API", example_model: str = DEFAULT_MODEL
+    version: str,
+    title: str = "imagegen: text-to-image API",
+    example_model: str = DEFAULT_MODEL,
+    *,
+    manages_models: bool = True,
 ) -> dict[str, object]:
-    """Return the document; ``version`` is the distribution's, ``example_model`` stands in the examples."""
+    """Return the document; ``version`` is the distribution's, ``example_model`` stands in the examples.
+
+    ``manages_models``: whether models can be loaded and unloaded by request, as on a server alone.
+    """
+    managing = {
+        "/v1/models/{model_id}/load": {"post": _load_model(example_model)},
+        "/v1/models/{model_id}/unload": {"post": _unload_model(example_model)},
+    }
     paths = {
         "/v1/images/generations": {"post": _generate(example_model)},
         "/v1/models": {"get": _list_models(example_model)},
         "/v1/models/{model_id}": {"get": _show_model(example_model)},
+        **(managing if manages_models else {}),
         "/healthz": {"get": _probe("healthz", "Is the process alive?", "ok", (ErrorCode.INTERNAL_ERROR,))},
         "/readyz": {"get": _probe("readyz", "Can it serve?", "ready", _NOT_READY_CODES)},
         "/metrics": {"get": _page("metrics", "Metrics in Prometheus' text format", "operation", "text/plain")},
@@ -141,25 +154,61 @@ def _list_models(model: str) -> Json:
 
 
 def _show_model(model: str) -> Json:
-    model_id = {
+    return {
+        "operationId": "getModel",
+        "tags": ["models"],
+        "summary": "Show one model",
+        "description": "Limits, sizes and samplers of the model, whether it is loaded, and why not.",
+        "parameters": [_model_id(model)],
+        "security": _KEYS_ARE_OPTIONAL,
+        "responses": {
+            "200": _json("The model", "ModelInfo", model_example(model)),
+            **_errors((ErrorCode.MODEL_NOT_FOUND, *_READING_CODES)),
+        },
+    }
+
+
+def _load_model(model: str) -> Json:
+    return {
+        "operationId": "loadModel",
+        "tags": ["models"],
+        "summary": "Load a model",
+        "description": "Answers at once; the model's `state`, `stage` and `progress` tell how far it is. A model that "
+        "failed is tried again. A request that names a model loads it too.",
+        "parameters": [_model_id(model)],
+        "security": _KEYS_ARE_OPTIONAL,
+        "responses": {
+            "200": _json("It is loaded", "ModelInfo", model_example(model)),
+            "202": _json("It is being loaded", "ModelInfo", loading_example(model)),
+            **_errors((ErrorCode.MODEL_NOT_FOUND, *_READING_CODES)),
+        },
+    }
+
+
+def _unload_model(model: str) -> Json:
+    return {
+        "operationId": "unloadModel",
+        "tags": ["models"],
+        "summary": "Unload a model",
+        "description": "Answers when the requests that use the model are done and its memory is free. A load that is "
+        "under way is given up.",
+        "parameters": [_model_id(model)],
+        "security": _KEYS_ARE_OPTIONAL,
+        "responses": {
+            "200": _json("It is not loaded", "ModelInfo", model_example(model, state="unloaded")),
+            **_errors((ErrorCode.MODEL_NOT_FOUND, *_READING_CODES)),
+        },
+    }
+
+
+def _model_id(model: str) -> Json:
+    return {
         "name": "model_id",
         "in": "path",
         "required": True,
         "description": "Id, alias or unambiguous last segment of an id; a slash may be sent as it is or as %2F",
         "schema": {"type": "string", "minLength": 1, "maxLength": 256},
         "example": model,
-    }
-    return {
-        "operationId": "getModel",
-        "tags": ["models"],
-        "summary": "Show one model",
-        "description": "Limits, sizes and samplers of the model, and whether it is loaded.",
-        "parameters": [model_id],
-        "security": _KEYS_ARE_OPTIONAL,
-        "responses": {
-            "200": _json("The model", "ModelInfo", model_example(model)),
-            **_errors((ErrorCode.MODEL_NOT_FOUND, *_READING_CODES)),
-        },
     }
 
 

@@ -20,7 +20,16 @@ from imagegen_contract.images import (
     model_entry,
 )
 from imagegen_contract.samplers import PRESETS
-from imagegen_contract.server_status import Capacity, ModelStatus, ServerStatus, Work
+from imagegen_contract.server_status import (
+    Capacity,
+    CatalogStatus,
+    DownloadProgress,
+    Memory,
+    ModelState,
+    ModelStatus,
+    ServerStatus,
+    Work,
+)
 
 REQUEST_ID = "req-6f1c2a9e"
 _CREATED = 1_767_225_600
@@ -178,14 +187,30 @@ def models_example(model: str) -> object:
     return msgspec.to_builtins(ModelList(data=(_info(model),), models=(entry,)))
 
 
-def model_example(model: str) -> object:
+def model_example(model: str, state: ModelState = "ready") -> object:
     """Return one model as /v1/models shows it."""
-    return msgspec.to_builtins(_info(model))
+    info = _info(model)
+    return msgspec.to_builtins(info if state == "ready" else msgspec.structs.replace(info, state=state, **_NOT_LOADED))
+
+
+def loading_example(model: str) -> object:
+    """Return a model whose weights are on their way."""
+    progress = DownloadProgress(
+        bytes_done=2_415_919_104,
+        bytes_total=6_938_078_334,
+        percent=34.8,
+        bytes_per_second=48_318_382.0,
+        eta_seconds=93.6,
+    )
+    changes = {"state": "loading", "stage": "fetching weights", "progress": progress, **_NOT_LOADED}
+    return msgspec.to_builtins(msgspec.structs.replace(_info(model), **changes))
 
 
 def status_example(model: str, version: str) -> object:
     """Return the state of a server that is ready and idle."""
-    loaded = ModelStatus(id=model, state="ready", device="cpu", dtype="float32", load_seconds=1.8)
+    loaded = ModelStatus(
+        id=model, state="ready", device="cpu", dtype="float32", memory_bytes=14_503_612, load_seconds=1.8
+    )
     return msgspec.to_builtins(
         ServerStatus(
             version=version,
@@ -193,6 +218,8 @@ def status_example(model: str, version: str) -> object:
             uptime_seconds=86.4,
             device="cpu",
             models=(loaded,),
+            memory=Memory(budget_bytes=8_589_934_592, used_bytes=14_503_612),
+            catalog=CatalogStatus(file="models_info.json"),
             capacity=Capacity(running_rows=0, queued_rows=0, free_rows=8, running_requests=0, queued_requests=0),
             work=Work(
                 predicted_seconds=0.0,
@@ -203,6 +230,12 @@ def status_example(model: str, version: str) -> object:
             ),
         )
     )
+
+
+_NOT_LOADED: dict[str, None] = dict.fromkeys(
+    ("device", "dtype", "native_size", "scheduler", "limits", "memory_bytes"),
+)
+"""What nobody knows of a model before its weights are loaded."""
 
 
 def _spec(model: str) -> ImageModelSpec:
@@ -240,5 +273,10 @@ def _info(model: str) -> ModelInfo:
         scheduler="ddim",
         schedulers=PRESETS,
         limits=ModelLimits(max_pixels=262_144, max_steps=100, max_guidance_scale=15.0, size_multiple=8),
+        stage=None,
+        progress=None,
+        revision=None,
+        memory_bytes=14_503_612,
+        reason=None,
         error=None,
     )

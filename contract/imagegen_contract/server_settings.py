@@ -59,6 +59,56 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cpu_threads: Annotated[
         int, Meta(ge=0, le=1024, description="Threads of CPU arithmetic; 0 leaves it to torch, which takes all cores")
     ] = 0
+    memory_budget_mib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**24,
+            description="MiB on the device for the weights of loaded models; 0 is 80 % of a GPU's memory, or half of "
+            "what the process may use on a CPU: the rest is for the work itself",
+        ),
+    ] = 0
+    load_wait_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="A request waits as long for its model to be loaded before it gets 503; as long as common "
+            "proxies wait. In a pod (`model` is set) nobody waits: the router holds requests",
+        ),
+    ] = 60.0
+    load_timeout: Annotated[
+        PositiveSeconds,
+        Meta(description="One try of a load may take as long, the download included; it is tried again"),
+    ] = 3600.0
+    hub_endpoint: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^/@\s]+(/\S*)?$")] | None,
+        Meta(
+            description="Address of the Hugging Face Hub, or of a mirror of it; left out it is what HF_ENDPOINT says, "
+            "else https://huggingface.co, as for every program that uses the Hub",
+        ),
+    ] = None
+    hub_cache: Annotated[
+        str | None,
+        Meta(
+            description="Folder that keeps downloads; left out it is what HF_HUB_CACHE or HF_HOME say, else "
+            "~/.cache/huggingface/hub: what other programs have downloaded is there already"
+        ),
+    ] = None
+    hub_offline: Annotated[
+        bool,
+        Meta(
+            description="Never ask the Hub: only what the cache holds as a whole is loaded. HF_HUB_OFFLINE=1 says the "
+            "same; off, since a model that is not there yet has to come from somewhere"
+        ),
+    ] = False
+    hub_token_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the Hub token for gated and private models, as a mounted secret is one; it is read "
+            "again for each download. Left out it is the token of HF_TOKEN, else of `hf auth login`"
+        ),
+    ] = None
     max_images: Annotated[int, Meta(ge=1, le=10, description="Most images of one request; OpenAI's own limit")] = 10
     max_queued_requests: Annotated[
         int, Meta(ge=0, le=10000, description="Requests that may wait; 64 wait some minutes on a CPU, less on a GPU")

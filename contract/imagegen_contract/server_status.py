@@ -7,19 +7,53 @@ from typing import Literal
 
 import msgspec
 
+from imagegen_contract.load_failures import LoadFailure
+
 ProcessState = Literal["starting", "loading", "ready", "draining", "failed"]
 ModelState = Literal["unloaded", "loading", "ready", "failed"]
 
 
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the weights are on their way. ``eta_seconds`` is null before there is a rate to tell it from."""
+
+    bytes_done: int
+    bytes_total: int
+    percent: float
+    bytes_per_second: float
+    eta_seconds: float | None
+
+
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One model on this server. ``error`` says in words why it is ``failed``."""
+    """One model on this server.
+
+    ``stage`` says what is being done with it now, ``error`` in words why it is ``failed`` and ``reason`` the same for
+    programs; ``revision`` is the commit of the weights, ``memory_bytes`` what they were measured to take.
+    """
 
     id: str
     state: ModelState
     stage: str = ""
+    progress: DownloadProgress | None = None
     device: str = ""
     dtype: str = ""
+    revision: str = ""
+    memory_bytes: int = 0
     load_seconds: float = 0.0
+    reason: LoadFailure | None = None
+    error: str = ""
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on the device: what the weights of loaded models may take together, and what they do take."""
+
+    budget_bytes: int
+    used_bytes: int
+
+
+class CatalogStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that the models come from. ``error`` says why its last edit was refused; the one before is in force."""
+
+    file: str
     error: str = ""
 
 
@@ -51,5 +85,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: float
     device: str
     models: tuple[ModelStatus, ...]
+    memory: Memory | None = None
+    catalog: CatalogStatus | None = None
     capacity: Capacity
     work: Work

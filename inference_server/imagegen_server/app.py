@@ -1,10 +1,9 @@
 """The composition root: builds one server out of its settings. Nothing else knows which parts there are."""
 
 import asyncio
-import gc
-import importlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,23 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
-from imagegen_contract.catalog import load_catalog, resolve
+from imagegen_contract.catalog import CatalogError, UnknownModelError, load_catalog, resolve
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_settings import ServerSettings
 from imagegen_server import docs, routes
+from imagegen_server.catalog_file import CatalogFile
 from imagegen_server.costs import CostModel
-from imagegen_server.device_thread import DeviceOutOfMemoryError
 from imagegen_server.engine import Engine, EngineLimits
+from imagegen_server.fetching import Fetcher
 from imagegen_server.lifecycle import Event
+from imagegen_server.loader import BackgroundLoader
 from imagegen_server.middleware import RequestContext
-from imagegen_server.models import LoadedModel, ModelStore
+from imagegen_server.models import ModelStore, StoreLimits
 from imagegen_server.service import Service
+from imagegen_server.sources import Source
 from imagegen_server.sources.builtin import BuiltinSource
 from imagegen_server.sources.file import FileSource
+from imagegen_server.sources.hub import HubSettings, HubSource
 
 _LOG = logging.getLogger(__name__)
 _IDLE_CHECK_SECONDS = 0.05
@@ -38,32 +41,43 @@ class Application:
 
     def __init__(self, settings: ServerSettings, on_device_lost: Callable[[], None] = lambda: None) -> None:
         """Raise CatalogError or UnknownModelError when the catalog or a model of the settings is no good."""
-        specs = _catalog(settings)
-        wanted = settings.load or ((settings.model.id,) if settings.model else (settings.default_model,))
-        self._load = [resolve(name, specs).id for name in wanted]
+        path = None if settings.model else _catalog_path(settings)
+        specs = (settings.model,) if settings.model else load_catalog(path) if path else ()
+        self._load = _wanted(settings, specs)
         limits = EngineLimits(queued_requests=settings.max_queued_requests, queued_seconds=settings.max_queued_seconds)
         engine = Engine(limits, CostModel(), self._device_lost)
-        self._loader = _BackgroundLoader(settings, engine)
-        sources = {"builtin": BuiltinSource(), "file": FileSource()}
-        self.service = Service(settings, metadata.version("imagegen"), ModelStore(specs, sources, self._loader), engine)
+        self._loader = BackgroundLoader(settings, engine)
+        self._catalog = CatalogFile(path, self._accept) if path else None
+        hub = HubSource(_hub_settings(settings))
+        sources: dict[str, Source] = {"builtin": BuiltinSource(), "file": FileSource(hub.fetch_config), "hf": hub}
+        fetcher = Fetcher(sources, half=settings.dtype != "float32")
+        waiting = StoreLimits(load_timeout=settings.load_timeout, waiting_requests=settings.max_queued_requests)
+        models = ModelStore(specs, fetcher, self._loader, waiting)
+        self.service = Service(settings, metadata.version("imagegen"), models, engine)
+        self.service.catalog = self._catalog
         self._on_device_lost = on_device_lost
-        self._loading: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         both = settings.management_port is None
-        self.public = self._asgi([*routes.PUBLIC, *docs.ROUTES, *(routes.MANAGEMENT if both else [])])
+        public = [*routes.PUBLIC, *docs.ROUTES, *(routes.ALONE if not settings.model else [])]
+        self.public = self._asgi([*public, *(routes.MANAGEMENT if both else [])])
         self.management = None if both else self._asgi(routes.MANAGEMENT)
 
     def start(self) -> None:
-        """Start the device thread and load the models in the background; call on the event loop."""
+        """Start the device thread, load the models in the background, follow the catalog; call on the event loop."""
         self.service.engine.start()
         self.service.lifecycle.fire(Event.LOAD)
-        self.service.models.announce(self._load)
-        self._loading = asyncio.create_task(self._load_models())
+        for model_id in self._load:
+            self.service.models.load(model_id)
+        self._background.append(asyncio.create_task(self._follow_start()))
+        if self._catalog is not None:
+            self._background.append(asyncio.create_task(self._catalog.follow()))
 
     async def drain(self) -> None:
         """Take no new work and wait for what was accepted, as long as the settings allow."""
         service = self.service
         service.lifecycle.fire(Event.DRAIN)
         service.engine.drain()
+        service.models.drain()
         _LOG.info("draining", extra={"requests": len(service.engine.running()) + len(service.engine.waiting())})
         try:
             async with asyncio.timeout(service.settings.drain_seconds):
@@ -75,16 +89,34 @@ class Application:
 
     def stop(self) -> None:
         """End the device thread and forget what is still loading."""
-        if self._loading is not None:
-            self._loading.cancel()
+        for task in self._background:
+            task.cancel()
+        self.service.models.stop()
         self.service.engine.stop()
 
-    async def _load_models(self) -> None:
-        service = self.service
-        good = [await service.models.load(model_id) for model_id in self._load]
-        service.device = self._loader.device
-        if service.lifecycle.state in {"loading", "draining"}:
-            service.lifecycle.fire(Event.LOADED if all(good) else Event.LOAD_FAILED)
+    async def _follow_start(self) -> None:
+        """Follow the models of the start until each has been ready once; one that failed may be mended later."""
+        service, missing = self.service, set(self._load)
+        while missing:
+            await service.models.changes.wait()
+            service.device = self._loader.device
+            states = {status.id: status.state for status in service.models.statuses()}
+            missing -= {model_id for model_id in missing if states[model_id] == "ready"}
+            if service.lifecycle.state == "loading" and "failed" in {states[model_id] for model_id in missing}:
+                service.lifecycle.fire(Event.LOAD_FAILED)
+        service.lifecycle.fire(Event.LOADED)
+
+    def _accept(self, specs: Sequence[ImageModelSpec]) -> None:
+        """Take an edited catalog; raise CatalogError when this server could not have started with it."""
+        try:
+            _wanted(self.service.settings, specs)
+            resolve(self.service.default_model, specs)
+        except UnknownModelError as error:
+            problem = (
+                f"the models must hold {error.name}, which this server loads at start or makes pictures with by default"
+            )
+            raise CatalogError([problem]) from None
+        self.service.models.update(specs)
 
     def _device_lost(self, error: BaseException) -> None:
         _LOG.critical("the device is lost", exc_info=error, extra={"cause": str(error)})
@@ -114,44 +146,25 @@ class _MsgspecLitestar(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-class _BackgroundLoader:
-    """Imports torch and diffusers when the first model is loaded, in a worker thread: the server listens meanwhile."""
-
-    def __init__(self, settings: ServerSettings, engine: Engine) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._pipelines: Any = None
-        self.device = ""
-
-    async def load(self, folder: Path, spec: ImageModelSpec) -> LoadedModel:
-        """Read the weights in a worker thread and place them on the device's own."""
-        if self._pipelines is None:
-            self._pipelines = await asyncio.to_thread(self._import)
-            self.device = self._pipelines.device
-        pipe = await asyncio.to_thread(self._pipelines.read, folder, spec)
-        try:
-            pipeline = await self._engine.on_device(lambda: self._pipelines.place(pipe))
-        except DeviceOutOfMemoryError:
-            raise RuntimeError("the weights do not fit into the device's memory") from None
-        return LoadedModel(spec=spec, facts=self._pipelines.facts(pipe, pipeline), pipeline=pipeline)
-
-    def _import(self) -> Any:
-        settings = self._settings
-        # Imports make millions of objects and no garbage: the collector would only look for it in vain.
-        gc.disable()
-        try:
-            loading = importlib.import_module("imagegen_server.pipelines.loading")
-            importlib.import_module("imagegen_server.encoding")
-            return loading.PipelineLoader(settings.device, settings.dtype, settings.cpu_threads)
-        finally:
-            gc.enable()
+def _wanted(settings: ServerSettings, specs: Sequence[ImageModelSpec]) -> list[str]:
+    """Return the ids of the models to load at start; raise UnknownModelError."""
+    names = settings.load or ((settings.model.id,) if settings.model else (settings.default_model,))
+    return [resolve(name, specs).id for name in names]
 
 
-def _catalog(settings: ServerSettings) -> tuple[ImageModelSpec, ...]:
-    if settings.model is not None:
-        return (settings.model,)
+def _hub_settings(settings: ServerSettings) -> HubSettings:
+    return HubSettings(
+        endpoint=settings.hub_endpoint or "",
+        cache=settings.hub_cache or "",
+        token_file=settings.hub_token_file or "",
+        offline=settings.hub_offline,
+        bar=settings.log_format != "json" and sys.stderr.isatty(),
+    )
+
+
+def _catalog_path(settings: ServerSettings) -> Path:
     if settings.catalog is not None:
-        return load_catalog(Path(settings.catalog))
+        return Path(settings.catalog)
     here = Path("models_info.json")
     packaged = Path(str(resources.files("imagegen_contract") / "models_info.json"))
-    return load_catalog(here if here.is_file() else packaged)
+    return here if here.is_file() else packaged

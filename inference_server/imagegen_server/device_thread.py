@@ -83,6 +83,8 @@ class DeviceThread(threading.Thread):
             if isinstance(arrival, Job):
                 self._waiting.append(arrival)
             else:
+                # What was cancelled must not keep a model alive that this work unloads.
+                self._drop_cancelled()
                 self._busy(arrival)
 
     def _drop_cancelled(self) -> None:

@@ -79,7 +79,7 @@ def swagger_asset(name: str) -> Response[bytes]:
 @get("/openapi.json")
 async def openapi_json(service: Service) -> Response[bytes]:
     """Return the OpenAPI 3.1 document."""
-    document = openapi_document(service.version)
+    document = openapi_document(service.version, manages_models=service.settings.model is None)
     return Response(msgspec.json.encode(document), media_type=MediaType.JSON)
 
 

@@ -12,9 +12,14 @@ ApiError                  has a code of the contract, which fixes status, type a
     NonFiniteOutput       the model computed NaN or infinity
     ClientGone            nobody reads the answer any more; never reaches a client
 DeviceLostError           the device is unusable: the process must end
+LoadError                 a model cannot be loaded: kept as the model's state, shown to whoever asks for it
+    SourceError           (sources/) the weights cannot be had
+    WeightsError          (pipelines/components.py) the weights cannot be used
+    DeviceError           (pipelines/device.py) the device cannot be used
 """
 
 from imagegen_contract.errors import KINDS, MAX_RETRY_AFTER_SECONDS, ErrorCode
+from imagegen_contract.load_failures import LoadFailure
 
 
 class ApiError(Exception):
@@ -121,3 +126,11 @@ class ClientGone(Exception):
 
 class DeviceLostError(RuntimeError):
     """The device answers every call with an error from now on; only a new process helps."""
+
+
+class LoadError(RuntimeError):
+    """A model cannot be loaded. The message is for people, ``reason`` for programs."""
+
+    def __init__(self, message: str, reason: LoadFailure) -> None:
+        super().__init__(message)
+        self.reason = reason

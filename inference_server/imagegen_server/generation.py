@@ -47,6 +47,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     prompt_tokens: int
     """Most text tokens of a prompt: four windows of the text encoder."""
+    memory_bytes: int = 0
+    """What the weights were measured to take on the device."""
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
+import msgspec
+
 from imagegen_contract.errors import ErrorCode
+from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.images import (
     MAX_SEED,
     GenerateImage,
@@ -24,35 +27,67 @@ from imagegen_contract.samplers import evaluations
 from imagegen_server.engine import Engine
 from imagegen_server.errors import InvalidRequest
 from imagegen_server.generation import Generation, Pictures
-from imagegen_server.models import LoadedModel, ModelStore
-from imagegen_server.parameters import OutputOptions, check_supported, output_options, resolve_generation
+from imagegen_server.models import ModelStore
+from imagegen_server.parameters import (
+    OutputOptions,
+    check_entry,
+    check_supported,
+    output_options,
+    resolve_generation,
+)
+from imagegen_server.slots import LoadedModel
+
+
+class ImageLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Most pictures of one request, and seconds that one waits for its model to be loaded."""
+
+    images: int
+    load_wait: float
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done for a request. ``revision`` is the commit of the weights, "" where there is none."""
+
+    generation: Generation
+    text_tokens: int
+    pictures: Pictures
+    revision: str
 
 
 class Images:
     """POST /v1/images/generations without the HTTP around it."""
 
-    def __init__(self, models: ModelStore, engine: Engine, max_images: int, png_metadata: bool) -> None:
+    def __init__(self, models: ModelStore, engine: Engine, limits: ImageLimits, *, png_metadata: bool) -> None:
         self._models = models
         self._engine = engine
-        self._max_images = max_images
+        self._limits = limits
         self._png_metadata = png_metadata
         # One thread: with more encoders than idle cores the event loop would wait for a core.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
 
     async def generate(self, request: GenerateImage, model_name: str, timeout: float) -> bytes:
         """Return the JSON reply; raise ApiError. Cancelling this call stops the work within one denoising step."""
-        check_supported(request, self._max_images)
+        check_supported(request, self._limits.images)
         spec = self._models.find(model_name)
+        check_entry(request, spec)
         output = output_options(request, spec)
-        async with self._models.lease(spec) as model:
+        work = await self._denoised(request, spec, timeout)
+        text = self._metadata(work.generation, work.revision or spec.revision) if self._png_metadata else {}
+        reply = _reply(work, output)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._encoder, _encode, reply, work.pictures, output, text)
+
+    async def _denoised(self, request: GenerateImage, spec: ImageModelSpec, timeout: float) -> Work:
+        """Make the pictures; a method of its own, so that nothing here names the model once its lease is over."""
+        started = time.monotonic()
+        patience = min(self._limits.load_wait, timeout)
+        async with self._models.lease(spec, patience) as model:
             generation = resolve_generation(request, spec, model.facts, lambda: secrets.randbelow(MAX_SEED + 1))
             tokens = await asyncio.to_thread(_count_tokens, model, generation)
             calls = evaluations(generation.scheduler, generation.steps)
-            pictures = await self._engine.generate(model.pipeline, generation, calls, timeout)
-        text = self._metadata(generation, spec.revision) if self._png_metadata else {}
-        reply = _reply(generation, output, pictures, tokens)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoder, _encode, reply, pictures, output, text)
+            left = max(0.0, timeout - (time.monotonic() - started))
+            pictures = await self._engine.generate(model.pipeline, generation, calls, left)
+            return Work(generation=generation, text_tokens=tokens, pictures=pictures, revision=model.revision)
 
     def _metadata(self, generation: Generation, revision: str) -> dict[str, str]:
         """Return how the picture was made, without the prompt; the seed of each picture is added to it."""
@@ -82,8 +117,9 @@ def _count_tokens(model: LoadedModel, generation: Generation) -> int:
     return total
 
 
-def _reply(generation: Generation, output: OutputOptions, pictures: Pictures, text_tokens: int) -> ImagesReply:
+def _reply(work: Work, output: OutputOptions) -> ImagesReply:
     """Return the reply without its pictures."""
+    generation, pictures, text_tokens = work.generation, work.pictures, work.text_tokens
     output_tokens = latent_tokens(generation.size) * len(generation.seeds)
     return ImagesReply(
         created=int(time.time()),

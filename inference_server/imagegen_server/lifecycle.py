@@ -1,7 +1,7 @@
 """The states of the process and the only ways between them. Pure.
 
-A server is ``ready`` when its start-up models are loaded, and ``failed`` when one of them cannot be loaded; a failed
-server stays up, so that /status and /readyz can say why.
+A server is ``ready`` when its start-up models have been loaded, and ``failed`` when one of them cannot be loaded; a
+failed server stays up, so that /status and /readyz can say why, and somebody can mend it.
 """
 
 from enum import StrEnum
@@ -28,6 +28,8 @@ TRANSITIONS: dict[tuple[ProcessState, Event], ProcessState] = {
     ("draining", Event.DEVICE_LOST): "failed",
     # One model could not be loaded, others were serving.
     ("failed", Event.DEVICE_LOST): "failed",
+    # Somebody mended the cause and had it loaded again.
+    ("failed", Event.LOADED): "ready",
     ("starting", Event.DRAIN): "draining",
     ("loading", Event.DRAIN): "draining",
     ("ready", Event.DRAIN): "draining",

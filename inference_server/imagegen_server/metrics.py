@@ -61,6 +61,16 @@ class _EngineCollector(Collector):
         yield _gauge("imagegen_running_requests", "Requests on the device", len(engine.running()))
         yield _gauge("imagegen_queued_requests", "Requests waiting for the device", len(engine.waiting()))
         yield _gauge("imagegen_work_seconds", "Predicted device seconds of all work here", engine.predicted_seconds())
+        yield from self._model_metrics()
+
+    def _model_metrics(self) -> Iterable[Metric]:
+        models, counters = self._models, self._models.counters
+        yield _gauge("imagegen_held_requests", "Requests waiting for their model to be loaded", models.held)
+        yield _gauge("imagegen_memory_budget_bytes", "Bytes that weights may take", models.memory.budget_bytes)
+        yield _gauge("imagegen_memory_used_bytes", "Bytes that loaded weights take", models.memory.used_bytes)
+        yield _counter("imagegen_model_loads", "Models put onto the device", counters.loads)
+        yield _counter("imagegen_model_unloads", "Models taken off the device", models.unloads)
+        yield _counter("imagegen_model_load_failures", "Loads that failed, each try counted", counters.failures)
         state = GaugeMetricFamily("imagegen_model_state", "1 for the state a model is in", labels=["model", "state"])
         for status in self._models.statuses():
             state.add_metric([status.id, status.state], 1)

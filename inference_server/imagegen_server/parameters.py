@@ -18,6 +18,11 @@ from imagegen_server.generation import Generation, ModelFacts
 _NATIVE_AREAS = 4
 """Without ``maxPixels`` in its entry a model may be asked for four times the area that it was trained at."""
 
+_UNKNOWN = ModelFacts(
+    native_size=ImageSize(MAX_SIDE, MAX_SIDE), own_scheduler=None, device="", dtype="", prompt_tokens=0
+)
+"""Facts of a model that is not loaded: they forbid nothing."""
+
 _QUALITIES: dict[str, ResolvedQuality] = {
     "auto": "medium",
     "low": "low",
@@ -53,6 +58,16 @@ def check_supported(request: GenerateImage, max_images: int) -> None:
     for name, text in (("prompt", request.prompt.strip()), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > MAX_PROMPT_CHARACTERS:
             raise InvalidRequest(f"{name}: found {len(text)} characters, allowed are {MAX_PROMPT_CHARACTERS}", name)
+
+
+def check_entry(request: GenerateImage, spec: ImageModelSpec) -> None:
+    """Refuse what the model's entry alone forbids, so that no model is loaded for it; raise InvalidRequest."""
+    _negative_prompt(request, spec, _guidance(request, spec))
+    _seeds(request, lambda: 0)
+    _size(request, spec, _UNKNOWN)
+    scheduler = _scheduler(request, spec, _UNKNOWN)
+    if request.scheduler or spec.inference.scheduler:
+        _steps(request, spec, scheduler)
 
 
 def output_options(request: GenerateImage, spec: ImageModelSpec) -> OutputOptions:

@@ -48,8 +48,20 @@ async def list_models(service: Service) -> ModelList:
 @get("/v1/models/{model_id:path}")
 async def retrieve_model(model_id: str, service: Service) -> ModelInfo:
     """One model by any of its names."""
-    spec = service.models.find(model_id.removeprefix("/"))
-    return next(info for info in service.model_infos() if info.id == spec.id)
+    return service.model_info(service.models.find(model_id.removeprefix("/")).id)
+
+
+@post("/v1/models/{action:path}")
+async def manage_model(request: AnyRequest, action: str, service: Service) -> Response[ModelInfo]:
+    """Load or unload a model: ``{id}/load``, ``{id}/unload``. Nothing after a path parameter matches in Litestar."""
+    name, _, verb = action.removeprefix("/").rpartition("/")
+    if verb == "load" and name:
+        loaded, info = await service.load_model(name)
+        return Response(info, status_code=200 if loaded else 202)
+    if verb == "unload" and name:
+        return Response(await service.unload_model(name), status_code=200)
+    path = request.scope["path"][:200]
+    raise ApiError(ErrorCode.NOT_FOUND, f"there is no route POST {path}; allowed: /v1/models/ID/load and .../unload")
 
 
 @get("/healthz")
@@ -79,6 +91,8 @@ async def status(service: Service) -> ServerStatus:
 
 
 PUBLIC = [generate_images, list_models, retrieve_model]
+ALONE = [manage_model]
+"""Of a server alone; what a pod serves is the operator's business."""
 MANAGEMENT = [healthz, readyz, metrics, status]
 
 

@@ -8,9 +8,10 @@ from imagegen_contract.image_size import SIZE_MULTIPLE
 from imagegen_contract.images import ModelInfo, ModelLimits
 from imagegen_contract.server_settings import ServerSettings
 from imagegen_contract.server_status import Capacity, ModelStatus, ServerStatus, Work
+from imagegen_server.catalog_file import CatalogFile
 from imagegen_server.engine import Engine
 from imagegen_server.errors import ApiError
-from imagegen_server.images import Images
+from imagegen_server.images import ImageLimits, Images
 from imagegen_server.lifecycle import Lifecycle
 from imagegen_server.metrics import Metrics
 from imagegen_server.models import ModelStore
@@ -22,10 +23,13 @@ class Service:
 
     def __init__(self, settings: ServerSettings, version: str, models: ModelStore, engine: Engine) -> None:
         self.settings = settings
+        self.catalog: CatalogFile | None = None
         self.version = version
         self.models = models
         self.engine = engine
-        self.images = Images(models, engine, settings.max_images, settings.png_metadata)
+        # In a pod nobody waits: the router holds requests until their model is there.
+        limits = ImageLimits(images=settings.max_images, load_wait=0 if settings.model else settings.load_wait_seconds)
+        self.images = Images(models, engine, limits, png_metadata=settings.png_metadata)
         self.lifecycle = Lifecycle()
         self.metrics = Metrics(engine, models)
         self.device = ""
@@ -45,13 +49,14 @@ class Service:
     def check_ready(self) -> None:
         """Raise ApiError with the cause in words unless the server can serve."""
         state = self.lifecycle.state
-        failed = "; ".join(status.error for status in self.models.statuses() if status.error)
+        causes = "; ".join(f"{status.id}: {status.error}" for status in self.models.statuses() if status.error)
         if state == "failed":
-            raise ApiError(ErrorCode.MODEL_FAILED, f"the server cannot serve: {failed or 'the device is lost'}")
+            raise ApiError(ErrorCode.MODEL_FAILED, f"the server cannot serve: {causes or 'the device is lost'}")
         if state == "draining":
             raise ApiError(ErrorCode.DRAINING, "the server is shutting down")
         if state != "ready":
-            raise ApiError(ErrorCode.MODEL_LOADING, f"the server is {state}", retry_after=1)
+            cause = f"; {causes}" if causes else ""
+            raise ApiError(ErrorCode.MODEL_LOADING, f"the server is {state}{cause}", retry_after=1)
 
     def status(self) -> ServerStatus:
         """Return the whole state of the server."""
@@ -64,12 +69,14 @@ class Service:
             uptime_seconds=round(time.time() - self._started_at, 3),
             device=self.device,
             models=self.models.statuses(),
+            memory=self.models.memory,
+            catalog=self.catalog.status if self.catalog else None,
             capacity=Capacity(
                 running_rows=sum(job.images for job in running),
                 queued_rows=sum(job.images for job in waiting),
                 free_rows=self.free_rows(),
                 running_requests=len(running),
-                queued_requests=len(waiting),
+                queued_requests=len(waiting) + self.models.held,
             ),
             work=Work(
                 predicted_seconds=round(self.engine.predicted_seconds(), 4),
@@ -83,6 +90,21 @@ class Service:
     def free_rows(self) -> int:
         """Return how many more image rows would start at once: one request's, when nothing is here."""
         return self.settings.max_images if self.engine.idle and self.lifecycle.state == "ready" else 0
+
+    def model_info(self, model_id: str) -> ModelInfo:
+        """Return one model of the catalog as /v1/models shows it."""
+        return next(info for info in self.model_infos() if info.id == model_id)
+
+    async def load_model(self, name: str) -> tuple[bool, ModelInfo]:
+        """Have a model loaded; return whether it is already, and how it is now. Raises ModelNotFound."""
+        model_id = self.models.find(name).id
+        return self.models.load(model_id), self.model_info(model_id)
+
+    async def unload_model(self, name: str) -> ModelInfo:
+        """Take a model off the device when its running requests are done; raise ModelNotFound."""
+        spec = self.models.find(name)
+        await self.models.unload(spec.id)
+        return self.model_info(self.models.find(spec.id).id)
 
     def model_infos(self) -> tuple[ModelInfo, ...]:
         """Return every model of the catalog as /v1/models shows it."""
@@ -122,5 +144,10 @@ class Service:
             )
             if facts
             else None,
+            stage=status.stage or None,
+            progress=status.progress,
+            revision=status.revision or None,
+            memory_bytes=status.memory_bytes or None,
+            reason=status.reason,
             error=status.error or None,
         )

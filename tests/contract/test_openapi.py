@@ -57,6 +57,8 @@ def test_tools_find_every_operation() -> None:
         "POST /v1/images/generations",
         "GET /v1/models",
         "GET /v1/models/{model_id}",
+        "POST /v1/models/{model_id}/load",
+        "POST /v1/models/{model_id}/unload",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
@@ -65,6 +67,14 @@ def test_tools_find_every_operation() -> None:
         "GET /openapi.json",
         "GET /docs",
     ]
+
+
+def test_a_pod_s_document_has_no_routes_to_manage_models() -> None:
+    paths: Any = openapi_document("1", manages_models=False)["paths"]
+    assert set(DOCUMENT["paths"]) - set(paths) == {
+        "/v1/models/{model_id}/load",
+        "/v1/models/{model_id}/unload",
+    }
 
 
 def test_the_document_is_json_and_says_its_version() -> None:

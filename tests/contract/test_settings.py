@@ -168,10 +168,11 @@ SPECS = st.builds(
     inference=INFERENCES,
     gpu=st.builds(Gpu, count=st.integers(0, 16)),
 )
+CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 OTHERS: dict[type[inspect.Type], st.SearchStrategy[Any]] = {
     inspect.BoolType: st.booleans(),
     inspect.NoneType: st.none(),
-    inspect.StrType: st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50),
+    inspect.StrType: st.text(CHARACTERS, max_size=50),
     inspect.VarTupleType: st.lists(MODEL_NAMES, max_size=4).map(tuple),
     inspect.StructType: SPECS,
 }
@@ -184,7 +185,10 @@ def in_range(kind: inspect.Type) -> st.SearchStrategy[Any]:
     if isinstance(kind, inspect.IntType):
         return st.integers(kind.ge, kind.le)
     if isinstance(kind, inspect.FloatType):
-        return st.floats(cast("float", kind.gt), kind.le, exclude_min=True)
+        lowest = kind.ge if kind.gt is None else kind.gt
+        return st.floats(cast("float", lowest), kind.le, exclude_min=kind.gt is not None)
+    if isinstance(kind, inspect.StrType) and kind.pattern:
+        return st.from_regex(kind.pattern, fullmatch=True, alphabet=CHARACTERS)
     return OTHERS[type(kind)]
 
 

@@ -236,19 +236,6 @@ def test_a_body_over_the_limit_is_refused_and_the_connection_goes_on(
 
 
 @pytest.mark.acceptance
-def test_a_model_that_nobody_loads_is_not_asked_for_again(
-    server: ServerProcess, retrying: openai.OpenAI, show: Show
-) -> None:
-    request_id = new_request_id()
-    error = refused(retrying, request_id, model="sdxl-turbo")
-    assert isinstance(error, openai.InternalServerError)
-    assert (error.status_code, error.code, error.param) == (503, "model_unavailable", "model")
-    assert "--load stabilityai/sdxl-turbo" in error.message
-    assert attempts(server, request_id) == [503]
-    show("2 openai SDK: model_unavailable is not retried", "503, asked for once of 3 times")
-
-
-@pytest.mark.acceptance
 def test_a_deadline_that_passed_is_not_tried_again(server: ServerProcess, retrying: openai.OpenAI, show: Show) -> None:
     request_id = new_request_id()
     started = time.monotonic()
@@ -309,7 +296,7 @@ def test_a_full_queue_is_waited_for(connect: Connect, narrow: ServerProcess, sho
 
 @pytest.mark.acceptance
 def test_a_model_that_is_loading_is_waited_for(connect: Connect, show: Show) -> None:
-    with start_server() as starting:
+    with start_server("--load-wait-seconds", "0") as starting:
         error = refused(connect(starting))
         assert isinstance(error, openai.InternalServerError)
         assert (error.status_code, error.code, error.param) == (503, "model_loading", "model")
@@ -322,6 +309,16 @@ def test_a_model_that_is_loading_is_waited_for(connect: Connect, show: Show) -> 
     assert tries[0] == 503
     assert tries[-1] == 200
     show("2 openai SDK: 503 model_loading is waited for", f"{tries} after {seconds:.1f} s, told to wait {told} s")
+
+
+@pytest.mark.acceptance
+def test_a_request_is_held_while_its_model_loads(connect: Connect, show: Show) -> None:
+    with start_server() as starting:
+        request_id = new_request_id()
+        ask(connect(starting), request_id)
+        assert attempts(starting, request_id) == [200]
+        seconds = time.monotonic() - starting.started
+    show("2 openai SDK: a request is held while its model loads", f"[200] {seconds:.1f} s after the start")
 
 
 @pytest.mark.acceptance

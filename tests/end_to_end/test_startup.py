@@ -118,7 +118,7 @@ def managed(pod: ServerProcess) -> str:
 
 @pytest.mark.acceptance
 def test_a_server_listens_before_it_can_serve_and_says_what_it_does(show: Show) -> None:
-    with start_server() as starting:
+    with start_server("--load-wait-seconds", "0") as starting:
         early = starting.get("/readyz")
         assert starting.get("/healthz").status_code == 200
         assert (early.status_code, early.json()["error"]["code"]) == (503, "model_loading")

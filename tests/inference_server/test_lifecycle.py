@@ -55,9 +55,10 @@ def test_what_comes_from_outside_is_possible_in_every_state_after_the_start(even
     assert all((state, event) in TRANSITIONS for state in STATES if state != "starting")
 
 
-def test_no_state_is_out_of_reach_and_ready_comes_only_from_loading() -> None:
+def test_no_state_is_out_of_reach_and_ready_comes_only_from_loaded_models() -> None:
     reached = {"starting"}
     for _ in STATES:
         reached |= {target for (state, _), target in TRANSITIONS.items() if state in reached}
     assert reached == set(STATES)
-    assert [state for (state, _), target in TRANSITIONS.items() if target == "ready"] == ["loading"]
+    into_ready = [(state, event) for (state, event), target in TRANSITIONS.items() if target == "ready"]
+    assert into_ready == [("loading", Event.LOADED), ("failed", Event.LOADED)]

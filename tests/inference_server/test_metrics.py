@@ -18,8 +18,19 @@ COUNTERS = {
     "imagegen_unet_rows",
     "imagegen_device_seconds",
     "imagegen_cancelled_requests",
+    "imagegen_model_loads",
+    "imagegen_model_unloads",
+    "imagegen_model_load_failures",
 }
-GAUGES = {"imagegen_running_requests", "imagegen_queued_requests", "imagegen_work_seconds", "imagegen_model_state"}
+GAUGES = {
+    "imagegen_running_requests",
+    "imagegen_queued_requests",
+    "imagegen_held_requests",
+    "imagegen_work_seconds",
+    "imagegen_memory_budget_bytes",
+    "imagegen_memory_used_bytes",
+    "imagegen_model_state",
+}
 
 
 def text(server: ServerProcess) -> str:

@@ -5,14 +5,18 @@ from contextlib import contextmanager
 
 import torch
 
+from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.device_thread import DeviceOutOfMemoryError
-from imagegen_server.errors import DeviceLostError
+from imagegen_server.errors import DeviceLostError, LoadError
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class DeviceError(RuntimeError):
+class DeviceError(LoadError):
     """The device that was asked for cannot be used; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, LoadFailure.GPU_UNUSABLE)
 
 
 def choose_device(wanted: str) -> torch.device:

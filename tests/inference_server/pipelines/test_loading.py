@@ -1,5 +1,6 @@
 """Weights that cannot be served: the model fails with the cause in words, everywhere that anybody may look."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -10,136 +11,57 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imagegen_server.pipelines.loading import LoadError
-from loaded_pipelines import denoise, generation, load_pipeline
+from damaged_weights import DAMAGED, PICKLES, UNSAFE, VAE, Damage, gone
+from imagegen_contract.load_failures import TRANSIENT, LoadFailure
+from imagegen_server.errors import LoadError
+from imagegen_server.pipelines.components import load_errors
+from imagegen_server.sources import Weights
+from loaded_pipelines import cpu_loader, denoise, generation, load_pipeline, model_spec
 from server_process import ServerProcess, start_server, wait_until
 
-UNET = "unet/diffusion_pytorch_model.safetensors"
-TEXT_ENCODER = "text_encoder/model.safetensors"
-VAE = "vae/diffusion_pytorch_model.safetensors"
 
-PICKLES = {
-    TEXT_ENCODER: "text_encoder/pytorch_model.bin",
-    UNET: "unet/diffusion_pytorch_model.bin",
-    VAE: "vae/diffusion_pytorch_model.bin",
-}
-"""The weights' names in the old format."""
-
-Damage = Callable[[Path], None]
+def weighed(folder: Path) -> int | LoadError:
+    try:
+        return cpu_loader().weigh(Weights(path=folder), model_spec())
+    except LoadError as error:
+        return error
 
 
-def gone(name: str) -> Damage:
-    def damage(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return damage
-
-
-def content(name: str, text: bytes) -> Damage:
-    def damage(folder: Path) -> None:
-        (folder / name).write_bytes(text)
-
-    return damage
-
-
-def half(name: str) -> Damage:
-    """Leave half of a file, as a broken download does."""
-
-    def damage(folder: Path) -> None:
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[: len(whole) // 2])
-
-    return damage
-
-
-def edited(name: str, **changes: Any) -> Damage:
-    def damage(folder: Path) -> None:
-        path = folder / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return damage
-
-
-def pickled(folder: Path) -> None:
-    """Leave only the weights' pickle, which can run code when it is opened."""
-    for name, pickle in PICKLES.items():
-        torch.save(load_file(folder / name), folder / pickle)
-        (folder / name).unlink()
-
-
-def flow_matching(folder: Path) -> None:
-    """Give the pipeline the sampler of a model that predicts velocities along straight lines."""
-    edited("model_index.json", scheduler=["diffusers", "FlowMatchEulerDiscreteScheduler"])(folder)
-    (folder / "scheduler" / "scheduler_config.json").write_bytes(b'{"_class_name": "FlowMatchEulerDiscreteScheduler"}')
-
-
-def without_a_tensor(name: str) -> Damage:
-    def damage(folder: Path) -> None:
-        tensors = load_file(folder / name)
-        del tensors[min(tensors)]
-        save_file(tensors, folder / name, metadata={"format": "pt"})
-
-    return damage
-
-
-DAMAGED: dict[str, tuple[Damage, str]] = {
-    "an unsupported pipeline": (
-        edited("model_index.json", _class_name="FluxPipeline"),
-        "pipeline class FluxPipeline is not supported; supported: StableDiffusionPipeline, StableDiffusionXLPipeline",
-    ),
-    "an index that names no pipeline": (content("model_index.json", b"{}"), "pipeline class None is not supported"),
-    "an index that is no JSON": (content("model_index.json", b"{"), "model_index.json cannot be read: Expecting"),
-    "an index that is no object": (content("model_index.json", b"[]"), "model_index.json cannot be read"),
-    "an index without a component": (edited("model_index.json", vae=[None, None]), "the weights cannot be loaded: "),
-    "a component of an unknown class": (
-        edited("model_index.json", text_encoder=["transformers", "Nonsense"]),
-        "text_encoder: class Nonsense is not supported",
-    ),
-    "a missing component": (gone("unet"), "the weights cannot be loaded: Error no file named config.json found"),
-    "missing weights": (gone(TEXT_ENCODER), "text_encoder cannot be loaded: Error no file named model.safetensors"),
-    "a missing tokenizer": (
-        gone("tokenizer"),
-        "tokenizer: has neither tokenizer.json nor vocab.json with merges.txt",
-    ),
-    "a configuration that is no JSON": (content("unet/config.json", b"{"), "is not a valid JSON file"),
-    "only pickled weights": (
-        pickled,
-        "pytorch_model.bin is a pickle, which is never opened because it can run code; save the pipeline with",
-    ),
-    "half a UNet": (half(UNET), "the weights cannot be loaded: Unable to load weights from checkpoint file for"),
-    "half a text encoder": (half(TEXT_ENCODER), "text_encoder cannot be loaded: Error while deserializing header"),
-    "an empty VAE": (content(VAE, b""), "the weights cannot be loaded: Unable to load weights from checkpoint file"),
-    "a UNet without one tensor": (
-        without_a_tensor(UNET),
-        "unet: tensors are missing from the weights: conv_in.bias",
-    ),
-    "a text encoder without one tensor": (
-        without_a_tensor(TEXT_ENCODER),
-        "text_encoder: tensors are missing from the weights: embeddings.position_embedding.weight",
-    ),
-    "a sampler of another kind of model": (
-        flow_matching,
-        "scheduler FlowMatchEulerDiscreteScheduler has no betas; the presets cannot be made from it",
-    ),
-    "a UNet of other shapes": (edited("unet/config.json", cross_attention_dim=48), "the weights cannot be loaded: "),
-    "a distilled UNet that takes guidance as an input": (
-        edited("unet/config.json", time_cond_proj_dim=32),
-        "UNets that take the guidance scale as an embedding (LCM distillations) are not supported",
-    ),
-}
+def refusal(whole: Path, folder: Path, damage: Damage) -> LoadError:
+    """Return what is said of damaged weights: the same before they are read, where their files show the damage."""
+    shutil.copytree(whole, folder)
+    damage(folder)
+    with pytest.raises(LoadError) as refused:
+        load_pipeline(folder)
+    if isinstance(before := weighed(folder), LoadError):
+        assert (str(before), before.reason) == (str(refused.value), refused.value.reason)
+    return refused.value
 
 
 @pytest.mark.parametrize("case", list(DAMAGED))
 def test_damaged_weights_are_refused_in_one_line(folders: Mapping[str, Path], tmp_path: Path, case: str) -> None:
     damage, words = DAMAGED[case]
-    folder = tmp_path / "weights"
-    shutil.copytree(folders["sd"], folder)
-    damage(folder)
-    with pytest.raises(LoadError) as refused:
-        load_pipeline(folder)
-    assert words in str(refused.value)
-    assert "\n" not in str(refused.value)
+    refused = refusal(folders["sd"], tmp_path / "weights", damage)
+    assert words in str(refused)
+    assert "\n" not in str(refused)
+    assert refused.reason == LoadFailure.WEIGHTS_INVALID
+
+
+@pytest.mark.parametrize("case", list(UNSAFE))
+def test_code_of_others_is_refused_and_never_run(folders: Mapping[str, Path], tmp_path: Path, case: str) -> None:
+    damage, words = UNSAFE[case]
+    ran = tmp_path / "ran"
+
+    def trapped(folder: Path) -> None:
+        damage(folder)
+        code = f"import pathlib\npathlib.Path({str(ran)!r}).touch()\nclass Trap: pass\n"
+        for place in (folder, folder / "unet"):
+            (place / "trap.py").write_text(code)
+
+    refused = refusal(folders["sd"], tmp_path / "weights", trapped)
+    assert words in str(refused)
+    assert refused.reason == LoadFailure.UNSAFE_WEIGHTS
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
@@ -192,16 +114,45 @@ def test_weights_with_the_names_of_older_releases_are_whole(
     assert abs(pictures[0] - pictures[1]).max() <= 1
 
 
+# No fault of the weights
+
+
+def no_python_memory() -> None:
+    raise MemoryError
+
+
+def no_mapping() -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory", "model.safetensors")
+
+
+def no_tensor() -> None:
+    torch.empty(2**55, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("fail", [no_python_memory, no_mapping, no_tensor])
+def test_a_machine_without_memory_is_no_fault_of_the_weights(fail: Callable[[], None]) -> None:
+    """It may pass, so the load is tried again; broken weights stay broken."""
+    words = "unet cannot be loaded: this machine has no memory for it"
+    with pytest.raises(LoadError, match=words) as refused, load_errors("unet"):
+        fail()
+    assert refused.value.reason == LoadFailure.OUT_OF_MEMORY
+    assert refused.value.reason in TRANSIENT
+
+
 # A server whose models all fail, but one
 
 FAILING = {
-    "corrupt": ("file://{corrupt}", "text_encoder cannot be loaded: Error while deserializing header"),
+    "corrupt": ("file://{corrupt}", "text_encoder: model.safetensors is cut off: it has "),
     "unsupported": ("file://{unsupported}", "pipeline class FluxPipeline is not supported"),
     "no-such-folder": ("file:///no/such/folder", "file:///no/such/folder: there is no such folder"),
     "no-pipeline": ("file://{empty}", "has no model_index.json, so it is no diffusers pipeline"),
     "no-such-builtin": ("builtin://circles", "builtin://circles: there is no such model; allowed: builtin://shapes"),
     "no-such-scheme": ("pvc://claim/path", "this server cannot load from pvc://; it can from builtin://, file://"),
 }
+
+
+def tried(running: ServerProcess) -> set[str]:
+    return {each["id"] for each in running.status()["models"] if each["state"] in {"failed", "ready"}}
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +175,7 @@ def failing(folders: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactor
     catalog.write_text(json.dumps([identity | {"id": name, "source": source} for name, source in sources.items()]))
     flags = ("--catalog", str(catalog), "--load", ",".join(sources), "--default-model", "good", "--cpu-threads", "1")
     with start_server(*flags) as running:
-        wait_until(lambda: running.status()["state"] == "failed", 60, "the server to have tried them all", every=0.1)
+        wait_until(lambda: tried(running) == set(sources), 60, "the server to have tried them all", every=0.1)
         yield running
 
 

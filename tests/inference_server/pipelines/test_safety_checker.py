@@ -11,8 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import tiny_pipelines
-from imagegen_server.errors import ContentPolicy
-from imagegen_server.pipelines.loading import LoadError
+from imagegen_server.errors import ContentPolicy, LoadError
 from loaded_pipelines import denoise, generation, load_pipeline
 from server_process import ServerProcess, start_server
 from stock_pipelines import StockPipeline

@@ -1,0 +1,100 @@
+"""What weights take of the device's memory: predicted from their files, measured, limited, and given back."""
+
+import ctypes
+import gc
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from imagegen_server.sources.safetensors_header import Tensor
+
+_DEVICE_SHARE = 0.8
+"""Of a GPU's memory: pictures that are being made take the rest."""
+_HOST_SHARE = 0.5
+"""Of what the process may use: a large picture takes as much again, and others run on the machine too."""
+
+
+def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype) -> int:
+    """Return the bytes of a file's tensors once loaded in a number format; integers stay as they are."""
+    return sum(tensor.elements * dtype.itemsize if tensor.is_float else tensor.bytes_in_file for tensor in tensors)
+
+
+def modules_of(pipe: Any) -> list[torch.nn.Module]:
+    """Return the components of a diffusers pipeline that have weights."""
+    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+
+
+def tensor_bytes(modules: Iterable[torch.nn.Module]) -> int:
+    """Return the bytes of all weights and buffers; what two of them share counts once."""
+    sizes: dict[tuple[str, int], int] = {}
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            sizes[str(tensor.device), tensor.data_ptr()] = tensor.nbytes
+    return sum(sizes.values())
+
+
+def allocated_bytes(device: torch.device) -> int:
+    """Return what torch has given out of a GPU's memory; 0 on other devices, where it does not count."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that weights may take where nobody has set a limit."""
+    if device.type == "cuda":
+        return int(_DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(_DEVICE_SHARE * torch.mps.recommended_max_memory())
+    return int(_HOST_SHARE * host_memory())
+
+
+def give_back(device: torch.device) -> None:
+    """Free what nobody refers to any more: objects, torch's cache on the device, and the heap's free pages."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    # The C library of most Linux distributions keeps freed memory for itself; others have no such function.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def host_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may use: the machine's, or less where a container limits it.
+
+    ``root`` is where ``proc`` and ``sys`` are.
+    """
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([physical, *_cgroup_limits(root)])
+
+
+def _cgroup_limits(root: Path) -> list[int]:
+    """Return every memory limit of the process's cgroup and of those above it, version 2 and version 1.
+
+    In a container the path in ``/proc`` may be the host's, and of it only the root is there; so each is tried.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    paths: Mapping[str, str] = {kind: path for _, kind, path in (line.split(":", 2) for line in lines)}
+    found = _limits(root / "sys/fs/cgroup", paths.get("", "/"), "memory.max")
+    for kinds, path in paths.items():
+        if "memory" in kinds.split(","):
+            found += _limits(root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+    return found
+
+
+def _limits(mount: Path, path: str, name: str) -> list[int]:
+    inside = PurePosixPath(path.lstrip("/"))
+    texts: list[str] = []
+    for folder in dict.fromkeys((inside, *inside.parents, PurePosixPath())):
+        try:
+            texts.append((mount / folder / name).read_text().strip())
+        except OSError:
+            continue
+    return [int(text) for text in texts if text.isdecimal()]  # "max" is no limit
