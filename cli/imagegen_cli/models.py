@@ -1,26 +1,48 @@
-"""``imagegen models``: the models that a server knows, and whether a models_info.json is right."""
+"""``imagegen models``: a server's models, their state, loading and unloading; adding to a catalog and checking it."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from imagegen_cli import models_add, models_load
 from imagegen_cli.client import Client, add_server_options
-from imagegen_cli.command import Command, CommandError
+from imagegen_cli.command import Command, CommandError, UsageError
+from imagegen_cli.model_words import table
 from imagegen_contract.catalog import CatalogError, load_catalog
-from imagegen_contract.images import ModelInfo
 
-_COLUMNS = ("ID", "STATE", "SIZE", "STEPS", "SCHEDULER", "DESCRIPTION")
-_GAP = "  "
+_WATCH_SECONDS = 1.0
+_CLEAR_SCREEN = "\x1b[2J\x1b[H"
+
+_Run = Callable[[argparse.Namespace], int]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="show the models of a server", description="Shows a server's models.")
-    listing.set_defaults(action=_list)
-    add_server_options(listing)
-    checking = actions.add_parser("check", help="check a catalog file", description="Names every problem of a catalog.")
-    checking.add_argument("file", metavar="FILE", type=Path, help="a models_info.json")
-    checking.set_defaults(action=_check)
+
+    def action(name: str, words: str, configure: Callable[[argparse.ArgumentParser], None], run: _Run) -> None:
+        subparser = actions.add_parser(name, help=words, description=f"{words[:1].upper()}{words[1:]}.")
+        configure(subparser)
+        subparser.set_defaults(action=run)
+
+    action("list", "show the models of a server and their state", _configure_list, _list)
+    action("load", "load a model and wait until it is ready", models_load.configure_load, models_load.load)
+    action("unload", "take a model off a server's device", models_load.configure_unload, models_load.unload)
+    action("add", "add a model of the Hugging Face Hub to a catalog file", models_add.configure, models_add.run)
+    action("check", "name every problem of a catalog file", _configure_check, _check)
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the server's own answer")
+    form.add_argument("--watch", action="store_true", help="show it anew every second until Ctrl-C (on a terminal)")
+    add_server_options(parser)
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="a models_info.json")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -29,9 +51,24 @@ def _run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     client: Client = args.client
-    for line in _table([_COLUMNS, *(_row(model) for model in client.models().data)]):
+    if args.json:
+        print(client.models_json())
+        return 0
+    if args.watch and not sys.stdout.isatty():
+        raise UsageError("--watch needs a terminal; without it the list is printed once")
+    while args.watch:
+        screen = "\n".join(_lines(client))
+        print(f"{_CLEAR_SCREEN}{screen}", flush=True)
+        time.sleep(_WATCH_SECONDS)
+    for line in _lines(client):
         print(line)
     return 0
+
+
+def _lines(client: Client) -> Iterator[str]:
+    # What another program reads is not wrapped.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return table(client.models().data, width)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -44,20 +81,8 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(model: ModelInfo) -> tuple[str, ...]:
-    # Of a model that failed people want to know why, more than what it would paint.
-    last = model.error or model.description
-    return (model.id, model.state, model.size or "-", str(model.steps), model.scheduler or "-", last or "-")
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
 def _counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-COMMAND = Command(name="models", help="list a server's models, check a catalog file", configure=_configure, run=_run)
+COMMAND = Command(name="models", help="list, load, add and check models", configure=_configure, run=_run)

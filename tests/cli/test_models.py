@@ -7,49 +7,77 @@ from typing import Any
 import msgspec
 import pytest
 
-from command_line import assert_failed, imagegen
-from fakes import FakeImageServer
-from imagegen_contract.images import ModelInfo
+from command_line import assert_failed, imagegen, terminal
+from fakes import Answer, FakeImageServer
+from model_states import FAILED, LOADING, SHAPES, UNLOADED
 
 REPOSITORY = Path(__file__).parents[2]
 
-SHAPES = ModelInfo(
-    id="imagegen/shapes",
-    created=1,
-    owned_by="imagegen",
-    publisher="imagegen",
-    family="shapes",
-    version="1",
-    aliases=("shapes",),
-    description="Coloured shapes",
-    license="Apache-2.0",
-    state="ready",
-    device="cpu",
-    dtype="float32",
-    size="256x256",
-    native_size="128x128",
-    sizes=("128x128", "256x256"),
-    steps=8,
-    guidance_scale=3.0,
-    scheduler="ddim",
-    schedulers=("ddim",),
-    limits=None,
-    error=None,
-)
 
-
-def test_models_are_listed_in_aligned_columns(tmp_path: Path) -> None:
-    broken = msgspec.structs.replace(
-        SHAPES, id="a/b", state="failed", size=None, scheduler=None, steps=50, error="out of memory"
-    )
-    with FakeImageServer(SHAPES, broken) as server:
+def test_models_are_listed_with_their_state(tmp_path: Path) -> None:
+    with FakeImageServer(SHAPES, LOADING, FAILED, UNLOADED) as server:
         done = imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "ID               STATE   SIZE     STEPS  SCHEDULER  DESCRIPTION",
-        "imagegen/shapes  ready   256x256  8      ddim       Coloured shapes",
-        "a/b              failed  -        50     -          out of memory",
+        "ID               STATE     DEVICE  MEMORY   SIZE     STEPS  SCHEDULER  DETAILS",
+        "imagegen/shapes  ready     cpu     14.4 MB  256x256  8      ddim       Coloured shapes",
+        "a/big            loading   -       -        -        50     -          downloading, 45 %, 2:03 left",
+        "a/broken         failed    -       -        -        50     -          UnsafeWeights: unet holds only pickles",
+        "a/idle           unloaded  -       -        -        50     -          -",
     ]
+
+
+def test_the_details_are_wrapped_to_the_terminal(tmp_path: Path) -> None:
+    long = msgspec.structs.replace(FAILED, error="the folder holds only pickles, " * 4)
+    with FakeImageServer(SHAPES, long) as server:
+        _, screen = terminal(tmp_path, "models", "list", "--server", server.url, columns=100).read_all()
+    lines = screen.splitlines()
+    assert max(map(len, lines)) <= 100
+    details = lines[0].index("DETAILS")
+    assert "".join(f"{line[details:]} " for line in lines[2:]).split() == f"UnsafeWeights: {long.error}".split()
+    assert all(not line[:details].strip() for line in lines[3:])
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    evil = msgspec.structs.replace(SHAPES, description="\x1b[2Jgone\nnext\r\x9bline")
+    with FakeImageServer(evil) as server:
+        done = imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url)
+    assert done.stdout.splitlines()[1].endswith("[2Jgone next line")
+
+
+def test_json_is_the_servers_own_answer(tmp_path: Path) -> None:
+    known_later = b'{"object":"list","models":[],"data":[],"of_a_later_version":[1]}'
+    with FakeImageServer(answers={"/v1/models": Answer(body=known_later)}) as server:
+        done = imagegen(tmp_path, "models", "list", "--json", IMAGEGEN_URL=server.url)
+    assert (done.returncode, done.stdout) == (0, known_later.decode() + "\n")
+
+
+@pytest.mark.slow
+def test_watching_shows_the_list_anew_until_ctrl_c(tmp_path: Path) -> None:
+    with FakeImageServer(UNLOADED) as server:
+        watching = terminal(tmp_path, "models", "list", "--watch", "--server", server.url)
+        watching.read_until("unloaded")
+        server.become(msgspec.structs.replace(SHAPES, id=UNLOADED.id))
+        watching.read_until("ready")
+        watching.interrupt()
+        code, shown = watching.read_all()
+    assert (code, shown.splitlines()[-1]) == (130, "imagegen: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["list", "--watch"], "terminal", id="watching without a terminal"),
+        pytest.param(["list", "--watch", "--json"], "not allowed with", id="watching what is for programs"),
+        pytest.param(["load"], "NAME", id="loading nothing"),
+        pytest.param(["unload"], "NAME", id="unloading nothing"),
+        pytest.param(["add"], "ID", id="adding nothing"),
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = imagegen(tmp_path, "models", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
 
 
 def entry(**changes: Any) -> dict[str, Any]:
