@@ -9,8 +9,9 @@ from imagegen_cli.model_words import details, placed
 from imagegen_cli.progress_line import ProgressLine
 from imagegen_contract.images import ModelInfo
 
-_POLL_SECONDS = 0.2
-"""Often enough for a line that people watch; a poll costs the server less than a millisecond."""
+_FIRST_POLL_SECONDS = 0.1
+_LONGEST_POLL_SECONDS = 1.0
+"""A small model is there in half a second; a download takes minutes, and each look is a line in the server's log."""
 
 
 def configure_load(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,7 @@ def unload(args: argparse.Namespace) -> int:
 
 def _followed(client: Client, model: ModelInfo) -> ModelInfo:
     """Show a load's progress until it is over; return the loaded model, raise CommandError when there is none."""
+    pause = _FIRST_POLL_SECONDS
     with ProgressLine() as line:
         while not _ready(model):
             if model.state == "failed":
@@ -59,7 +61,8 @@ def _followed(client: Client, model: ModelInfo) -> ModelInfo:
             if model.state == "unloaded":
                 raise CommandError(f"{model.id} was unloaded while it was being loaded")
             line.show(f"{model.id}: {details(model)}", _step(model))
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_POLL_SECONDS)
             model = client.model(model.id)
     return model
 

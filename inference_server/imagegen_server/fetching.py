@@ -71,6 +71,8 @@ class _Reporter:
     def __call__(self, progress: DownloadProgress) -> None:
         if self.abandoned.is_set():
             raise FetchCancelled
+        if not progress.bytes_total:
+            return  # the source does not know yet how much there is
         self._slot.progress = progress
         if time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()
