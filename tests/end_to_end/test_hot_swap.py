@@ -127,6 +127,10 @@ def model_state(server: ServerProcess, model: str) -> dict[str, Any]:
     return server.get(f"/v1/models/{model}").json()
 
 
+def refused_edits(server: ServerProcess) -> list[dict[str, Any]]:
+    return [line for line in server.log if "edit is refused" in line["message"]]
+
+
 def metric(server: ServerProcess, name: str) -> float:
     lines = server.get("/metrics").text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
@@ -198,8 +202,8 @@ def test_an_edit_of_the_catalog_is_picked_up_and_a_bad_one_is_refused(
     wait_until(lambda: swapping.status()["catalog"].get("error"), 5, "the bad edit to be refused")
     assert "inference.maxStep" in swapping.status()["catalog"]["error"]
     assert swapping.get("/v1/models/fourth").status_code == 200
-    refused = next(line for line in swapping.log if "edit is refused" in line["message"])
-    assert len(refused["problems"]) == 3
+    wait_until(lambda: refused_edits(swapping), 5, "the log to tell of it")
+    assert len(refused_edits(swapping)[0]["problems"]) == 3
     catalog.write(json.dumps(catalog.entries()[1:]))
     wait_until(
         lambda: "imagegen/shapes" in swapping.status()["catalog"].get("error", ""), 5, "the default to be missed"

@@ -139,6 +139,10 @@ def failing(cause: Cause, tmp_path: Path) -> Generator[ServerProcess]:
         yield stack.enter_context(started)
 
 
+def failures(server: ServerProcess) -> list[dict[str, Any]]:
+    return [line for line in server.log if line["message"] == "model failed to load"]
+
+
 def settled(server: ServerProcess) -> dict[str, Any] | None:
     """Return the model as /v1/models shows it, once it has a cause."""
     info = server.get("/v1/models/acme/broken").json()
@@ -158,7 +162,8 @@ def test_a_cause_shows_in_the_reply_the_list_the_status_and_the_log(name: str, t
         error = valid_error(reply.status_code, reply.headers, reply.content)
         ready = server.get("/readyz")
         table = imagegen(tmp_path, "models", "list", IMAGEGEN_URL=server.url).stdout
-        logged = next(line for line in server.log if line["message"] == "model failed to load")
+        wait_until(lambda: failures(server), 10, "the log to tell of it")
+        logged = failures(server)[0]
     state = "loading" if passes else "failed"
     code = "model_loading" if passes else "model_failed"
     assert (info["state"], info["reason"], status["state"], status["reason"]) == (state, cause.reason) * 2
