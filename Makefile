@@ -9,10 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
+DEVICE ?= cuda
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-quick acceptance check format bench generate lock sheet clean
+.PHONY: help setup serve test test-quick acceptance check format bench gpu-check generate lock image sheet demo-model clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +62,10 @@ bench: setup ## Run the quick form of all benchmarks
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lone_request.py --quick
 
+# WRITE=1 puts the table into docs/gpu.md. The check borrows the tests' oracles; torch's tracer prints without the level.
+gpu-check: setup ## Check pictures, speed and memory on a GPU (DEVICE=cuda or cpu)
+	KINETO_LOG_LEVEL=99 PYTHONPATH=tests $(BIN)/python benchmarks/gpu_check.py --device $(DEVICE) $(if $(WRITE),--write)
+
 generate: setup ## Write the generated files (settings page, OpenAPI document, packaged catalog)
 	$(BIN)/python tools/generate.py
 
@@ -68,10 +73,18 @@ sheet: setup ## Make the README's contact sheet with a running server (PORT=8000
 	$(BIN)/python tools/contact_sheet.py http://127.0.0.1:$(PORT) docs/images/contact-sheet.png
 
 # No index address is written: the locks hold versions and hashes only.
-LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
-	$(LOCK) --extra server --upgrade --output-file requirements/server.txt
-	$(LOCK) --extra dev --constraint requirements/server.txt --upgrade --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra server --upgrade --output-file requirements/server.txt
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements/server.txt --upgrade --output-file requirements/dev.txt
+	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt --upgrade --output-file requirements/build.txt
+
+image: ## Build the server's image (IMAGE= TAG= BASE_IMAGE= ENGINE=docker|podman|buildah BUILD_FLAGS=)
+	@$(PYTHON) tools/build_image.py --name '$(or $(IMAGE),imagegen-server)' --tag '$(TAG)' --base '$(BASE_IMAGE)' \
+		--engine '$(ENGINE)' $(BUILD_FLAGS)
+
+demo-model: setup ## Train the embedded model (QUICK=1: every stage in a minute; INSTALL=1: ship it; THREADS=)
+	$(BIN)/python -m imagegen_shapes_training $(if $(QUICK),--quick) $(if $(INSTALL),--install) $(if $(THREADS),--threads $(THREADS))
 
 clean: ## Remove the environment and everything that can be made again
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/out
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/out demo_model/out
