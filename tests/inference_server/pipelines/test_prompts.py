@@ -109,7 +109,7 @@ def test_a_prompt_of_four_windows_is_the_longest_that_a_server_takes(server: Ser
 # Threads
 
 
-@pytest.mark.parametrize("name", ["embedded", "sdxl"])
+@pytest.mark.parametrize("name", ["embedded", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_tokens_are_counted_from_eight_threads_while_the_device_thread_encodes(
     pipelines: Mapping[str, Any], folders: Mapping[str, Path], name: str
 ) -> None:

@@ -77,7 +77,7 @@ def run(rows: list[LatentRow]) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "sdxl-turbo"])
-@pytest.mark.parametrize("steps", [50, 61, 200, 998])
+@pytest.mark.parametrize("steps", [50, 61, 200, pytest.param(998, marks=pytest.mark.slow)])
 def test_many_steps_of_every_preset_sample_what_a_perfect_model_knows(
     pipelines: Mapping[str, Any], kind: str, steps: int
 ) -> None:
