@@ -79,12 +79,14 @@ class Engine:
         self._device.submit(run)
         return await done
 
-    async def generate(self, pipeline: Pipeline, generation: Generation, evaluations: int, timeout: float) -> Pictures:
+    async def generate(
+        self, pipeline: Pipeline, generation: Generation, evaluations: int, timeout: float, waited: float = 0.0
+    ) -> Pictures:
         """Queue a generation and return its pictures.
 
         ``evaluations`` are the expected UNet calls of one image, for the cost. Cancelling this call frees the device
-        within one evaluation. Raises QueueFull or Draining at once, DeadlineExceeded after ``timeout`` seconds, and
-        whatever the pipeline raises.
+        within one evaluation. Raises QueueFull or Draining at once, DeadlineExceeded after ``timeout`` seconds, of
+        which ``waited`` are over already, and whatever the pipeline raises.
         """
         if self._draining:
             raise Draining("the server is shutting down", _SHUTDOWN_RETRY_SECONDS)
@@ -95,7 +97,7 @@ class Engine:
         self._jobs[job.number] = job
         self._device.submit(job)
         try:
-            pictures = await self._answer(job, timeout)
+            pictures = await self._answer(job, timeout, waited)
         except ApiError as error:
             error.started = job.started
             raise
@@ -142,9 +144,9 @@ class Engine:
         """Return the predicted device seconds of all work that is here."""
         return sum(self._remaining(job) for job in self._jobs.values())
 
-    async def _answer(self, job: Job, timeout: float) -> Pictures:
+    async def _answer(self, job: Job, timeout: float, waited: float) -> Pictures:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout - waited):
                 return await job.answer
         except TimeoutError:
             raise DeadlineExceeded(f"the request took longer than {timeout:g} s") from None

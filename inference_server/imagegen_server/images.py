@@ -85,8 +85,8 @@ class Images:
             generation = resolve_generation(request, spec, model.facts, lambda: secrets.randbelow(MAX_SEED + 1))
             tokens = await asyncio.to_thread(_count_tokens, model, generation)
             calls = evaluations(generation.scheduler, generation.steps)
-            left = max(0.0, timeout - (time.monotonic() - started))
-            pictures = await self._engine.generate(model.pipeline, generation, calls, left)
+            waited = time.monotonic() - started
+            pictures = await self._engine.generate(model.pipeline, generation, calls, timeout, waited)
             return Work(generation=generation, text_tokens=tokens, pictures=pictures, revision=model.revision)
 
     def _metadata(self, generation: Generation, revision: str) -> dict[str, str]:

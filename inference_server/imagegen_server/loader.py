@@ -73,5 +73,9 @@ class BackgroundLoader:
             loading = importlib.import_module("imagegen_server.pipelines.loading")
             importlib.import_module("imagegen_server.encoding")
             return loading.PipelineLoader(settings.device, settings.dtype, settings.cpu_threads)
+        except OSError as error:
+            # Some libraries make their cache folders when they are imported.
+            message = f"torch and diffusers cannot be imported: {error}; their cache folders must be writable"
+            raise LoadError(message, LoadFailure.DISK_FULL) from None
         finally:
             gc.enable()
