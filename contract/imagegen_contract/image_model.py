@@ -120,6 +120,14 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
         """The source of the weights: the Hub repository of the same id unless the entry says otherwise."""
         return self.source or f"hf://{self.id}"
 
+    def same_weights(self, other: "ImageModelSpec") -> bool:
+        """Return whether what is loaded for this entry serves the other one too."""
+
+        def identity(spec: ImageModelSpec) -> tuple[object, ...]:
+            return spec.weights, spec.revision, spec.config, spec.inference.safety_checker
+
+        return identity(self) == identity(other)
+
     @property
     def default_size(self) -> ImageSize | None:
         """The entry's default size, None when it leaves that to the weights."""

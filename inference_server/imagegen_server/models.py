@@ -156,32 +156,36 @@ class ModelStore:
                 task.cancel()
 
     async def _usable(self, model_id: str, patience: float) -> tuple[Slot, LoadedModel]:
+        found = self._look(model_id)
+        if found is not None:
+            return found
         slot = self._slot(model_id)
-        if slot.model is not None and slot.usable:
-            return slot, slot.model
         if self.held >= self._limits.waiting_requests:
             raise QueueFull(f"{self.held} requests wait for models already", not_ready(slot).retry_after or 1.0)
         slot.waiting += 1
         try:
             async with asyncio.timeout(patience):
-                return await self._wait_usable(model_id)
+                while found is None:
+                    await self.changes.wait()
+                    found = self._look(model_id)
         except TimeoutError:
             raise not_ready(self._slot(model_id)) from None
         finally:
             if model_id in self._slots:
                 self._slots[model_id].waiting -= 1
+        return found
 
-    async def _wait_usable(self, model_id: str) -> tuple[Slot, LoadedModel]:
-        while True:
-            slot = self._slot(model_id)
-            if slot.model is not None and slot.usable:
-                return slot, slot.model
-            if self._draining:
-                raise Draining("the server is shutting down", _SHUTDOWN_RETRY_SECONDS)
-            if slot.state == "failed" or slot.next_try_at is not None:
-                raise not_ready(slot)
-            self._want(slot)
-            await self.changes.wait()
+    def _look(self, model_id: str) -> tuple[Slot, LoadedModel] | None:
+        """Return the model if it can serve, None if it is on its way from now on; raise ApiError if it is not."""
+        slot = self._slot(model_id)
+        if slot.model is not None and slot.usable:
+            return slot, slot.model
+        if self._draining:
+            raise Draining("the server is shutting down", _SHUTDOWN_RETRY_SECONDS)
+        if slot.state == "failed" or slot.next_try_at is not None:
+            raise not_ready(slot)
+        self._want(slot)
+        return None
 
     def _slot(self, model_id: str) -> Slot:
         try:
@@ -202,6 +206,8 @@ class ModelStore:
         pause = self._limits.first_pause
         try:
             while slot.model is not None:  # it is leaving, and comes back after that
+                if slot.usable:
+                    return  # it stays after all
                 await self.changes.wait()
             while failure := await self._try(slot):
                 transient = failure.reason in TRANSIENT
@@ -258,7 +264,7 @@ class ModelStore:
     def _updated(self, slot: Slot | None, spec: ImageModelSpec) -> Slot:
         if slot is None or slot.spec == spec:
             return slot or Slot(spec)
-        if _same_weights(slot.spec, spec) and slot.state != "failed":
+        if slot.spec.same_weights(spec) and slot.state != "failed":
             slot.spec = spec
             return slot
         fresh = Slot(spec)
@@ -292,12 +298,3 @@ class ModelStore:
         facts = {"model": slot.spec.id, "reason": status.reason, "cause": status.error, **next_try}
         _LOG.error("model failed to load", extra=facts)
         self.changes.notify()
-
-
-def _same_weights(one: ImageModelSpec, other: ImageModelSpec) -> bool:
-    """Return whether what is loaded for one entry serves the other too."""
-
-    def identity(spec: ImageModelSpec) -> tuple[object, ...]:
-        return spec.weights, spec.revision, spec.config, spec.inference.safety_checker
-
-    return identity(one) == identity(other)

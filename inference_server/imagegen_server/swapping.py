@@ -67,7 +67,7 @@ class Swapper:
             except asyncio.CancelledError:
                 # Nothing stops a thread that reads weights: the next in turn must wait until their memory is free.
                 if not self._stopping:
-                    await asyncio.wait({loading})
+                    await asyncio.gather(loading, return_exceptions=True)
                 raise
             return msgspec.structs.replace(model, revision=weights.revision)
 

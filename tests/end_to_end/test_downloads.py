@@ -1,96 +1,27 @@
-"""Models of the Hub on a real server: each fault of line, Hub and disk once, and pictures of the launch models.
+"""Models of the Hub on a real server: each fault of line, Hub and disk once.
 
 Every test_fault_* has its row in docs/faults.md, which says what people see and what happens next.
 """
 
-import base64
-import io
 import json
-import subprocess
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from PIL import Image
 
 from conftest import Show
 from hub_server import Faults, Hub, hub_server
+from hub_sites import MODELS, PICTURE, SECONDS, Site, assert_recovers, failing, serving, small_disk
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_shapes import WEIGHTS
-from server_process import ServerProcess, start_server, wait_until
-from shapes_oracle import classify, random_scenes
+from server_process import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.acceptance]
 
-SHAPES_XL = Path(__file__).parent.parent / "data" / "shapes-xl"
 UNET = "unet/diffusion_pytorch_model.safetensors"
-MODELS = [f"acme/model-{number}" for number in range(20)]
-"""One for each test, so that each finds the cache empty of its own."""
-PICTURE = {"prompt": "a red circle on a blue background", "num_inference_steps": 2, "size": "64x64"}
-SETTINGS = {"steps": 8, "guidanceScale": 3.0, "size": "128x128"}
-SECONDS = 60.0
 TOKEN = "hf_secretSECRETsecret"  # noqa: S105 - nobody's
-
-LAUNCH_MODELS: dict[str, tuple[Path, dict[str, Any]]] = {
-    "CompVis/stable-diffusion-v1-4": (WEIGHTS, {"num_inference_steps": 8, "guidance_scale": 3, "scheduler": "ddim"}),
-    "stabilityai/sdxl-turbo": (SHAPES_XL, {"num_inference_steps": 4}),
-    "Cagliostrolab/animagine-xl-3.0": (SHAPES_XL, {"num_inference_steps": 12, "guidance_scale": 3}),
-}
-"""The weights that stand for each, and what a request asks for so that it takes a second."""
-
-
-class Site:
-    """A server, the Hub that it asks, and its cache."""
-
-    def __init__(self, server: ServerProcess, hub: Hub) -> None:
-        self.server = server
-        self.hub = hub
-
-    def info(self, model: str) -> dict[str, Any]:
-        """Return the model as /v1/models shows it."""
-        return self.server.get(f"/v1/models/{model}").json()
-
-    def wait(self, model: str, what: str, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Wait for a state of the model and return it."""
-        wait_until(lambda: condition(self.info(model)), SECONDS, f"{model} to {what}", every=0.05)
-        return self.info(model)
-
-    def wait_ready(self, model: str) -> dict[str, Any]:
-        """Wait until the model serves, and have it make a picture."""
-        info = self.wait(model, "be ready", lambda info: info["state"] == "ready")
-        reply = self.server.post(PICTURE | {"model": model})
-        assert reply.status_code == 200, reply.text
-        return info
-
-    def wait_failed(self, model: str) -> dict[str, Any]:
-        """Wait until a load has failed."""
-        return self.wait(model, "fail", lambda info: info["error"])
-
-    def manage(self, model: str, verb: str) -> None:
-        """Load or unload."""
-        reply = httpx.post(f"{self.server.url}/v1/models/{model}/{verb}", timeout=30)
-        assert reply.status_code in {200, 202}, reply.text
-
-
-@contextmanager
-def serving(
-    hub: Hub, folder: Path, *flags: str, module: str = "imagegen_server.main", **environment: str
-) -> Generator[Site]:
-    """Start a server that asks ``hub`` and keeps its cache in ``folder``; it has the model of the last flag loaded."""
-    catalog = folder / "models_info.json"
-    identity = {"publisher": "t", "family": "f", "version": "1", "inference": SETTINGS}
-    entries = [identity | {"id": model, "source": f"hf://{model}"} for model in MODELS]
-    catalog.write_text(json.dumps([identity | {"id": "imagegen/shapes", "source": "builtin://shapes"}, *entries]))
-    places = ["--catalog", str(catalog), "--hub-endpoint", hub.url, "--hub-cache", str(folder / "cache")]
-    nobody = {"HF_TOKEN": "", "HF_TOKEN_PATH": str(folder / "no-token"), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
-    here = {"PYTHONPATH": str(Path(__file__).parent.parent), **nobody, **environment}
-    with start_server(*places, *flags, module=module, environment=here) as server:
-        yield Site(server, hub)
 
 
 @pytest.fixture(scope="module")
@@ -126,24 +57,6 @@ def hub() -> Iterator[Hub]:
     """Return a Hub for tests with servers of their own."""
     with hub_server(dict.fromkeys(MODELS, WEIGHTS)) as running:
         yield running
-
-
-def failing(site: Site, model: str) -> dict[str, Any]:
-    """Load a model that cannot be, look at the reply to who asks for a picture, and return the model's state."""
-    site.manage(model, "load")
-    info = site.wait_failed(model)
-    reply = site.server.post(PICTURE | {"model": model})
-    error = reply.json()["error"]
-    assert (reply.status_code, info["error"] in error["message"]) == (503, True), reply.text
-    assert error["code"] == ("model_failed" if info["state"] == "failed" else "model_loading")
-    return info
-
-
-def assert_recovers(site: Site, model: str, show: Show, seen: str) -> None:
-    """See to it that the server has the model by itself, once nothing is wrong any more."""
-    site.hub.faults = Faults()
-    site.wait_ready(model)
-    show(f"2 {seen.partition(':')[0]}", f"{seen.partition(':')[2].strip()}; ready once that was over, without restart")
 
 
 def test_fault_killed_in_the_middle(hub: Hub, tmp_path: Path, show: Show) -> None:
@@ -368,36 +281,6 @@ def test_fault_offline(hub: Hub, tmp_path: Path, show: Show) -> None:
     show("2 offline", f"what is in the cache is ready; else {info['reason']}")
 
 
-class SmallDisk:
-    """A server whose cache is on a disk of its own, which can be seen from here through the server's namespaces."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self._enter = [
-            "nsenter",
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-            "--target",
-            str(site.server.process.pid),
-        ]
-
-    def run(self, *command: str) -> None:
-        """Run a command where the disk is."""
-        subprocess.run([*self._enter, *command], check=True, timeout=30, capture_output=True)
-
-
-@contextmanager
-def small_disk(hub: Hub, folder: Path, kib: int) -> Generator[SmallDisk]:
-    """Start a server with a cache on a disk of so many KiB."""
-    if subprocess.run(["unshare", "--map-root-user", "--mount", "true"], check=False, timeout=30).returncode:
-        pytest.skip("this machine lets nobody make mount namespaces, so there is no small disk to fill")
-    (folder / "cache").mkdir()
-    disk = {"SMALL_DISK_FOLDER": str(folder / "cache"), "SMALL_DISK_KIB": str(kib)}
-    with serving(hub, folder, module="misbehaving.small_disk_server", **disk) as site:
-        yield SmallDisk(site)
-
-
 def test_fault_disk_too_small(hub: Hub, tmp_path: Path, show: Show) -> None:
     with small_disk(hub, tmp_path, kib=10_000) as disk:
         info = failing(disk.site, MODELS[0])
@@ -438,33 +321,3 @@ def test_fault_cache_not_writable(hub: Hub, tmp_path: Path, show: Show) -> None:
     assert (info["state"], info["reason"]) == ("loading", LoadFailure.DISK_FULL)
     assert "cannot be written to" in info["error"]
     show("2 cache that cannot be written to", f"{info['reason']}; ready once that was mended")
-
-
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[ServerProcess]:
-    """Return a server with the catalog as it ships, and a Hub that has the launch models."""
-    cache = tmp_path_factory.mktemp("launched")
-    with hub_server({model: folder for model, (folder, _) in LAUNCH_MODELS.items()}) as hub:
-        flags = ["--hub-endpoint", hub.url, "--hub-cache", str(cache)]
-        with start_server("--catalog", str(repository / "models_info.json"), *flags) as server:
-            server.wait_ready()
-            yield server
-
-
-@pytest.mark.parametrize("model", LAUNCH_MODELS)
-def test_a_launch_model_is_downloaded_and_paints_what_it_is_asked_for(
-    launched: ServerProcess, model: str, show: Show
-) -> None:
-    scenes = random_scenes(7, 4)
-    obeyed = 0
-    for seed, scene in enumerate(scenes):
-        body = {"model": model, "prompt": scene.prompt, "size": "128x128", "seed": seed, **LAUNCH_MODELS[model][1]}
-        reply = launched.post(body)
-        assert reply.status_code == 200, reply.text
-        picture = Image.open(io.BytesIO(base64.b64decode(reply.json()["data"][0]["b64_json"])))
-        obeyed += classify(picture).matches(scene)
-    info = launched.get(f"/v1/models/{model}").json()
-
-    assert obeyed == len(scenes)
-    assert (info["state"], len(info["revision"])) == ("ready", 40)
-    show(f"2 {model} from the Hub", f"{obeyed} of {len(scenes)} pictures as asked; commit {info['revision'][:7]}")

@@ -189,6 +189,16 @@ def test_only_so_many_requests_wait_for_models() -> None:
     run(scenario())
 
 
+def test_where_nobody_may_wait_a_request_still_has_its_model_loaded() -> None:
+    async def scenario() -> None:
+        models = store(FakeLoader(), ONE, limits=StoreLimits(waiting_requests=0))
+        assert (await refusal(models, patience=PATIENCE)).code == ErrorCode.QUEUE_FULL
+        await until(models, "ready")
+        await lease(models, patience=0)
+
+    run(scenario())
+
+
 # Swapping -----------------------------------------------------------------------------------------------------------
 
 
@@ -266,10 +276,15 @@ def test_a_model_closed_for_one_that_nobody_wants_any_more_is_opened_again() -> 
         held = await hold(models, ONE)
         models.load("acme/two")
         await until(models, "ready", ONE, stage="makes room for acme/two")
+        assert (await refusal(models, ONE)).code == ErrorCode.MODEL_LOADING
         await models.unload("acme/two")
         assert status(models, ONE).stage == ""
         await lease(models, ONE, patience=0)
         await held.aclose()
+        # Nor does the refused request bring it back after it has left.
+        await models.unload("acme/one")
+        await asyncio.sleep(0)
+        assert status(models, ONE).state == "unloaded"
 
     run(scenario())
 

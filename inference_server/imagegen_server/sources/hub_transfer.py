@@ -116,11 +116,13 @@ class Transfer:
                 out.write(chunk)
                 self.done += len(chunk)
                 if self.done > self.size:
+                    out.truncate(0)
                     raise corrupt(self._repository, self.file.path)
         out.flush()
         if self.done < self.size:
-            words = f"{self._repository}/{self.file.path} ended after {self.done} of {self.size} bytes"
-            raise HubTrouble(words, LoadFailure.HUB_UNREACHABLE)
+            ended = f"the connection ended after {self.done} of {self.size} bytes; check the network and its proxies"
+            name = f"hf://{self._repository}/{self.file.path}"
+            raise HubTrouble(f"{name}: {ended}", LoadFailure.HUB_UNREACHABLE)
 
     def _take_in(self, partial: Path) -> None:
         """Make a whole download the blob, once it is safe on the disk and its checksum is right."""

@@ -37,6 +37,7 @@ def test_the_plain_files_are_fetched_for_32_bit(make_source: MakeSource) -> None
     assert not set(HALVES) & files_in(weights.path)
 
 
+@pytest.mark.slow
 def test_other_programs_find_the_files_where_they_look_for_them(hub: Hub, make_source: MakeSource, cache: Path) -> None:
     weights = fetch(make_source())
     sent = hub.total_sent
@@ -52,6 +53,7 @@ def test_other_programs_find_the_files_where_they_look_for_them(hub: Hub, make_s
     assert [repository.repo_id for repository in scanned.repos] == ["acme/model"]
 
 
+@pytest.mark.slow
 def test_what_other_programs_have_fetched_is_not_fetched_again(hub: Hub, make_source: MakeSource, cache: Path) -> None:
     snapshot_download("acme/model", endpoint=hub.url, cache_dir=cache)
     sent = hub.total_sent
@@ -81,6 +83,7 @@ def test_a_commit_that_is_in_the_cache_needs_no_hub(hub: Hub, make_source: MakeS
     assert len(hub.requests) == before
 
 
+@pytest.mark.slow
 def test_a_branch_that_moves_is_followed_and_the_old_commit_stays(
     hub: Hub, make_source: MakeSource, tmp_path: Path, repository_folder: Path
 ) -> None:
@@ -163,6 +166,7 @@ def test_offline_names_what_the_cache_lacks(make_source: MakeSource) -> None:
     assert f"it lacks {HALVES[2]}" in str(part)
 
 
+@pytest.mark.slow
 def test_offline_a_half_filled_cache_of_another_program_is_not_taken_for_whole(
     hub: Hub, make_source: MakeSource, cache: Path
 ) -> None:
@@ -174,6 +178,21 @@ def test_offline_a_half_filled_cache_of_another_program_is_not_taken_for_whole(
     assert "component vae" in str(failure)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by_commit", [False, True])
+def test_what_another_program_has_not_fetched_is_fetched(
+    hub: Hub, make_source: MakeSource, cache: Path, by_commit: bool
+) -> None:
+    snapshot_download("acme/model", endpoint=hub.url, cache_dir=cache, ignore_patterns=["tokenizer/vocab.json"])
+    repository = hub.repository("acme/model")
+    assert repository is not None
+
+    weights = fetch(make_source(), revision=repository.commit if by_commit else "")
+
+    assert "tokenizer/vocab.json" in files_in(weights.path)
+
+
+@pytest.mark.slow
 def test_a_restart_does_not_depend_on_the_hub(
     hub: Hub, make_source: MakeSource, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +209,7 @@ def test_a_restart_does_not_depend_on_the_hub(
     assert len(hub.faults.refusals) == 98
 
 
+@pytest.mark.slow
 def test_an_update_that_breaks_off_leaves_the_commit_before_it_usable(
     hub: Hub, make_source: MakeSource, tmp_path: Path, repository_folder: Path
 ) -> None:
@@ -253,6 +273,7 @@ def test_unsafe_repositories_are_refused_before_the_weights(hub: Hub, make_sourc
     assert set(hub.bytes_sent) == {"acme/model/model_index.json"}
 
 
+@pytest.mark.slow
 def test_progress_knows_the_total_first_and_ends_at_all_of_it(hub: Hub, make_source: MakeSource) -> None:
     hub.faults.bytes_per_second = 400_000
     told: list[DownloadProgress] = []
@@ -268,6 +289,7 @@ def test_progress_knows_the_total_first_and_ends_at_all_of_it(hub: Hub, make_sou
     assert any(progress.eta_seconds and 100_000 < progress.bytes_per_second < 2_000_000 for progress in known)
 
 
+@pytest.mark.slow
 def test_a_bar_is_shown_where_a_person_looks(
     hub: Hub, make_source: MakeSource, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +302,7 @@ def test_a_bar_is_shown_where_a_person_looks(
     assert "acme/second: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fetch_that_nobody_wants_any_more_ends_and_the_next_goes_on_where_it_was(
     hub: Hub, make_source: MakeSource, cache: Path, tmp_path: Path
 ) -> None:
@@ -294,6 +317,7 @@ def test_a_fetch_that_nobody_wants_any_more_ends_and_the_next_goes_on_where_it_w
         make_source().fetch(Wanted(reference="acme/model"), until_there_is_some)
     hub.faults.bytes_per_second = None
     left = sum(path.stat().st_size for path in cache.glob("*/blobs/*"))
+    assert left < 1_500_000  # it has ended, not finished
     before = hub.total_sent
 
     weights = fetch(make_source())

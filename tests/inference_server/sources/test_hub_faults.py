@@ -302,6 +302,23 @@ def test_a_corrupt_download_is_removed_and_comes_right_the_next_time(
     assert (weights.path / UNET).read_bytes() == (hub.folders["acme/model"] / UNET).read_bytes()
 
 
+def test_a_file_that_is_longer_than_announced_is_corrupt(hub: Hub, make_source: MakeSource, cache: Path) -> None:
+    repository = hub.repository("acme/model")
+    assert repository is not None
+    siblings = [file.as_sibling() for file in repository.files.values()]
+    for sibling in siblings:
+        if sibling["rfilename"] == UNET:
+            sibling["lfs"]["size"] -= 1
+    hub.metadata["acme/model"] = {"siblings": siblings}
+
+    failure = refusal(make_source())
+
+    assert failure.reason == LoadFailure.CHECKSUM_MISMATCH
+    assert not [
+        path for path in cache.glob("*/blobs/*.incomplete") if path.stat().st_size > hub.size("acme/model", UNET) / 2
+    ]
+
+
 def test_a_small_file_is_checked_too(hub: Hub, make_source: MakeSource) -> None:
     hub.faults.corrupt.add("unet/config.json")
 
@@ -334,8 +351,10 @@ def test_what_was_checked_once_is_not_read_again(make_source: MakeSource) -> Non
     stat = blob.stat()
     _spoil(blob)
     os.utime(blob, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    spoilt = blob.read_bytes()
 
     assert fetch(make_source()) == weights
+    assert blob.read_bytes() == spoilt  # nobody has looked
 
 
 def test_a_full_disk_is_told_before_the_first_byte(make_source: MakeSource, cache: Path) -> None:
