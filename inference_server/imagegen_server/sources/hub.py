@@ -56,7 +56,11 @@ class HubSource:
         if not file:
             return Weights(path=found.folder, variant=found.variant, revision=found.commit)
         checkpoint = found.folder / file
-        config = config_folder(checkpoint, wanted, self.fetch_config)
+        if found.of_pipeline and not wanted.config:
+            # A repository that holds the model in both forms knows its configuration better than its family does.
+            config = self.fetch_config(repository, found.commit)
+        else:
+            config = config_folder(checkpoint, wanted, self.fetch_config)
         return Weights(path=checkpoint, revision=found.commit, config=config)
 
     def fetch_config(self, reference: str, revision: str) -> Path:

@@ -40,11 +40,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder that holds all that is wanted of a commit. ``certain``: by what the Hub said that there is."""
+    """A folder that holds all that is wanted of a commit. ``certain``: by what the Hub said that there is.
+
+    ``of_pipeline``: the repository holds a pipeline, whatever was wanted of it.
+    """
 
     folder: Path
     commit: str
     variant: str
+    of_pipeline: bool
     certain: bool = True
 
 
@@ -191,7 +195,13 @@ class Fetch:
 
     def _snapshot(self, listing: Listing, choice: Choice) -> Snapshot:
         folder = self._cache.snapshot(listing.commit)
-        return Snapshot(folder=folder, commit=listing.commit, variant=choice.variant, certain=listing.certain)
+        return Snapshot(
+            folder=folder,
+            commit=listing.commit,
+            variant=choice.variant,
+            of_pipeline=INDEX in listing.files,
+            certain=listing.certain,
+        )
 
 
 def _single(files: Collection[str], file: str) -> Choice:

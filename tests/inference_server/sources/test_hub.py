@@ -223,15 +223,32 @@ def test_an_update_that_breaks_off_leaves_the_commit_before_it_usable(
     assert fetch(make_source(offline=True)) == old
 
 
+SINGLE = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "first_stage_model.decoder.conv_in.weight": (1,),
+    "cond_stage_model.transformer.text_model.embeddings.position_ids": (1,),
+}
+"""Tensors by which a file is of Stable Diffusion 1.x."""
+
+
+def test_a_single_file_beside_a_pipeline_takes_its_configuration(
+    hub: Hub, make_source: MakeSource, tmp_path: Path
+) -> None:
+    hub.folders["acme/both"] = write_repository(tmp_path / "both")
+    put(tmp_path / "both" / "one.safetensors", checkpoint(SINGLE))
+
+    weights = fetch(make_source(), "acme/both/one.safetensors")
+
+    wanted = {path for path in CONFIGURATION if not path.startswith(("safety_checker", "feature_extractor"))}
+    assert weights.config == weights.path.parent
+    assert files_in(weights.config) == {"one.safetensors", "model_index.json", *wanted}
+    assert fetch(make_source(offline=True), "acme/both/one.safetensors") == weights
+
+
 def test_a_single_file_is_fetched_with_the_configuration_that_the_entry_names(
     hub: Hub, make_source: MakeSource, tmp_path: Path
 ) -> None:
-    names = {
-        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-        "first_stage_model.decoder.conv_in.weight": (1,),
-        "cond_stage_model.transformer.text_model.embeddings.position_ids": (1,),
-    }
-    put(tmp_path / "single" / "deep/one.safetensors", checkpoint(names))
+    put(tmp_path / "single" / "deep/one.safetensors", checkpoint(SINGLE))
     hub.folders["acme/single"] = tmp_path / "single"
 
     weights = fetch(make_source(), "acme/single/deep/one.safetensors", config="hf://acme/model")
