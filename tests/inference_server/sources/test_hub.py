@@ -241,7 +241,7 @@ def test_a_single_file_beside_a_pipeline_takes_its_configuration(
 
     wanted = {path for path in CONFIGURATION if not path.startswith(("safety_checker", "feature_extractor"))}
     assert weights.config == weights.path.parent
-    assert files_in(weights.config) == {"one.safetensors", "model_index.json", *wanted}
+    assert files_in(weights.path.parent) == {"one.safetensors", "model_index.json", *wanted}
     assert fetch(make_source(offline=True), "acme/both/one.safetensors") == weights
 
 
