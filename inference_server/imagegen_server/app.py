@@ -58,7 +58,7 @@ class Application:
         self._on_device_lost = on_device_lost
         self._background: list[asyncio.Task[None]] = []
         both = settings.management_port is None
-        public = [*routes.PUBLIC, *docs.ROUTES, *(routes.ALONE if not settings.model else [])]
+        public = [*routes.PUBLIC, *docs.ROUTES, *(routes.POD if settings.model else routes.ALONE)]
         self.public = self._asgi([*public, *(routes.MANAGEMENT if both else [])])
         self.management = None if both else self._asgi(routes.MANAGEMENT)
 

@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
-from litestar.exceptions import HTTPException
+from litestar import MediaType, Request, Response, get, post, route
+from litestar.exceptions import HTTPException, MethodNotAllowedException
 
 from imagegen_contract import names
 from imagegen_contract.errors import ErrorCode, error_body
@@ -21,6 +21,8 @@ from imagegen_server.service import Service
 _LOG = logging.getLogger(__name__)
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but logs and metrics show it."""
+
+_MODEL_PATHS = "/v1/models/"
 
 Result = TypeVar("Result")
 AnyRequest = Request[Any, Any, Any]
@@ -51,17 +53,24 @@ async def retrieve_model(model_id: str, service: Service) -> ModelInfo:
     return service.model_info(service.models.find(model_id.removeprefix("/")).id)
 
 
-@post("/v1/models/{action:path}")
-async def manage_model(request: AnyRequest, action: str, service: Service) -> Response[ModelInfo]:
-    """Load or unload a model: ``{id}/load``, ``{id}/unload``. Nothing after a path parameter matches in Litestar."""
-    name, _, verb = action.removeprefix("/").rpartition("/")
-    if verb == "load" and name:
+@route("/v1/models/{model_id:path}", http_method=["GET", "POST", "OPTIONS"])
+async def manage_model(request: AnyRequest, model_id: str, service: Service) -> Response[ModelInfo | None]:
+    """Show a model; load or unload it by POST to ``{id}/load``, ``{id}/unload``.
+
+    One handler for all, since nothing after a path parameter matches in Litestar, and its own answer to OPTIONS would
+    name the methods of both kinds of paths.
+    """
+    name, _, verb = model_id.removeprefix("/").rpartition("/")
+    if request.method == "OPTIONS":
+        return Response(None, status_code=204, headers={"Allow": _methods(model_id)})
+    if request.method == "GET":
+        return Response(service.model_info(service.models.find(model_id.removeprefix("/")).id), status_code=200)
+    if name and verb == "load":
         loaded, info = await service.load_model(name)
         return Response(info, status_code=200 if loaded else 202)
-    if verb == "unload" and name:
+    if name and verb == "unload":
         return Response(await service.unload_model(name), status_code=200)
-    path = request.scope["path"][:200]
-    raise ApiError(ErrorCode.NOT_FOUND, f"there is no route POST {path}; allowed: /v1/models/ID/load and .../unload")
+    raise MethodNotAllowedException(headers={"Allow": _methods(model_id)})
 
 
 @get("/healthz")
@@ -90,9 +99,10 @@ async def status(service: Service) -> ServerStatus:
     return service.status()
 
 
-PUBLIC = [generate_images, list_models, retrieve_model]
+PUBLIC = [generate_images, list_models]
+POD = [retrieve_model]
+"""What becomes of the model of a pod is the operator's business."""
 ALONE = [manage_model]
-"""Of a server alone; what a pod serves is the operator's business."""
 MANAGEMENT = [healthz, readyz, metrics, status]
 
 
@@ -104,6 +114,8 @@ def on_api_error(request: AnyRequest, error: ApiError) -> Response[bytes]:
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Render what Litestar refuses: no such route, no such method, a body over the limit."""
     allowed = next(iter((error.headers or {}).values()), "").split(", ")
+    if "POST" in allowed and request.scope["path"].startswith(_MODEL_PATHS):
+        allowed = _methods(request.scope["path"]).split(", ")
     allow = {"allow": ", ".join(sorted(allowed))} if error.status_code == 405 else {}
     # The path of the scope: request.url is put together from the host header too, and raises where that is none.
     code, message = {
@@ -145,6 +157,11 @@ def _error_response(request: AnyRequest, error: ApiError, headers: dict[str, str
         media_type=MediaType.JSON,
         headers={**error.headers, names.STARTED_HEADER: str(int(error.started)), **(headers or {})},
     )
+
+
+def _methods(path: str) -> str:
+    """Return what may be done at a path under a model of a server alone."""
+    return "OPTIONS, POST" if path.endswith(("/load", "/unload")) else "GET, OPTIONS"
 
 
 def _load_report(service: Service) -> dict[str, str]:

@@ -37,7 +37,7 @@ REQUESTS = 300
 DOCUMENTED = {"model_loading", "model_not_found", "queue_full"}
 """What a request may be answered while models come and go."""
 
-SETTINGS = {"steps": 8, "maxSteps": 40, "guidanceScale": 3.0, "size": "128x128", "maxPixels": 65536}
+SETTINGS = {"steps": 6, "maxSteps": 40, "guidanceScale": 3.0, "size": "128x128", "maxPixels": 65536}
 
 
 def entry(model_id: str, source: str, **changes: Any) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def test_load_and_unload_by_request(swapping: ServerProcess) -> None:
 
 REFUSED = {
     "a model that does not exist": ("/v1/models/acme/nobody/load", 404, "model_not_found"),
-    "another verb": ("/v1/models/acme/xl/delete", 404, "not_found"),
-    "a verb alone": ("/v1/models/load", 404, "not_found"),
+    "another verb": ("/v1/models/acme/xl/delete", 405, "method_not_allowed"),
+    "a verb alone": ("/v1/models/load", 405, "method_not_allowed"),
 }
 
 
