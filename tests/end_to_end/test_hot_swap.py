@@ -293,7 +293,8 @@ def test_300_requests_while_models_come_and_go(swapping: ServerProcess, catalog:
     outcomes = crowd.outcomes
     assert set(outcomes) <= {"picture", *DOCUMENTED}
     assert outcomes.total() == REQUESTS
-    assert outcomes["picture"] >= 0.9 * REQUESTS
+    # A model is out of the catalog for a seventh of the time: who names it then is told so at once, and asks the next.
+    assert outcomes["picture"] >= 0.8 * REQUESTS
     # The embedded model errs once in some hundred prompts: then it paints the same when it is alone.
     assert len(crowd.wrong) <= REQUESTS // 100
     with swapping.client() as client:

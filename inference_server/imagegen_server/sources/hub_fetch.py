@@ -27,6 +27,8 @@ _FILES_AT_ONCE = 4
 """More would only share the line; fewer leave it idle while one file is checked."""
 _MARGIN_BYTES = 64 * 2**20
 """Room that a download leaves, for logs and for what else is on the disk; a small one leaves as much as it takes."""
+_TRIES_TO_ASK = 3
+"""Before a download has begun nothing is lost by telling the cause soon: the model store tries again."""
 _NO_HUB = {LoadFailure.HUB_UNREACHABLE, LoadFailure.HUB_ERROR}
 
 
@@ -118,7 +120,7 @@ class Fetch:
         )
 
     def _from_hub(self, cached: Snapshot | None, report: Report, bar: str) -> Snapshot:
-        listing = self._ask(report, 1 if cached else self._client.limits.tries)
+        listing = self._ask(report, 1 if cached else min(_TRIES_TO_ASK, self._client.limits.tries))
         if cached and cached.certain and cached.commit == listing.commit:
             return cached
         self._cache.keep(listing)
