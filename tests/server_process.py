@@ -1,13 +1,8 @@
 """A real server process for tests: started on a free port of loopback, stopped by its own process id."""
 
 import json
-import os
-import queue
-import signal
 import ssl
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,8 +12,9 @@ from typing import Any
 import httpx
 import openai
 
+from logged_process import LoggedProcess, start_module
+
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Made once: a call that makes its own reads all certificates of the machine, 35 ms of work for plain HTTP."""
@@ -54,60 +50,13 @@ class Server:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=max_retries, timeout=timeout)
 
 
-class ServerProcess(Server):
+class ServerProcess(Server, LoggedProcess):
     """A running `imagegen-server`: its address, its log, its end."""
 
     def __init__(self, process: "subprocess.Popen[str]", started: float) -> None:
-        self.process = process
         self.started = started
-        self.log: list[dict[str, Any]] = []
-        """Every log line so far."""
-        self.stderr: list[str] = []
-        """What was printed besides log lines, such as a traceback at start."""
-        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        super().__init__(self._listening_url())
-
-    def terminate(self) -> None:
-        """Send SIGTERM and return at once."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait for the end and return the exit code."""
-        return self.process.wait(seconds)
-
-    def stop(self) -> None:
-        """End the process, whatever state it is in."""
-        if self.process.poll() is None:
-            self.terminate()
-            try:
-                self.wait()
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
-        self._reader.join(10)
-
-    def _read(self) -> None:
-        if self.process.stderr is None:
-            return
-        for line in self.process.stderr:
-            try:
-                self.log.append(json.loads(line))
-                self._lines.put(self.log[-1])
-            except ValueError:
-                self.stderr.append(line)
-        self.process.stderr.close()
-        self._lines.put(None)
-
-    def _listening_url(self) -> str:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
-            if line is None:
-                raise AssertionError(f"the server ended with {self.process.wait(5)}: {''.join(self.stderr)}")
-            if line["message"] == "listening":
-                return line["url"]
+        LoggedProcess.__init__(self, process)
+        Server.__init__(self, self.next_line("listening", START_SECONDS)["url"])
 
 
 @contextmanager
@@ -122,13 +71,7 @@ def start_server(
     ``module`` is another program than the real one, from tests/misbehaving.
     """
     started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--port", "0", "--log-format", "json", *flags],
-        env={**os.environ, **(environment or {})},  # noqa: TID251 - a child needs its parent's environment
-        cwd=cwd,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_module(module, "--port", "0", *flags, environment=environment or {}, cwd=cwd)
     running: ServerProcess | None = None
     try:
         running = ServerProcess(process, started)

@@ -34,6 +34,7 @@ from imagegen_server.sources.hub import HubSettings, HubSource
 
 _LOG = logging.getLogger(__name__)
 _IDLE_CHECK_SECONDS = 0.05
+_POD_LOOKS_AGAIN_SECONDS = 300.0
 
 
 class Application:
@@ -51,7 +52,11 @@ class Application:
         hub = HubSource(_hub_settings(settings))
         sources: dict[str, Source] = {"builtin": BuiltinSource(), "file": FileSource(hub.fetch_config), "hf": hub}
         fetcher = Fetcher(sources, half=settings.dtype != "float32")
-        waiting = StoreLimits(load_timeout=settings.load_timeout, waiting_requests=settings.max_queued_requests)
+        waiting = StoreLimits(
+            load_timeout=settings.load_timeout,
+            waiting_requests=settings.max_queued_requests,
+            look_again=_POD_LOOKS_AGAIN_SECONDS if settings.model else None,
+        )
         models = ModelStore(specs, fetcher, self._loader, waiting)
         self.service = Service(settings, metadata.version("imagegen"), models, engine)
         self.service.catalog = self._catalog

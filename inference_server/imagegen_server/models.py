@@ -15,7 +15,7 @@ import msgspec
 
 from imagegen_contract.catalog import UnknownModelError, resolve
 from imagegen_contract.image_model import ImageModelSpec
-from imagegen_contract.load_failures import TRANSIENT, LoadFailure
+from imagegen_contract.load_failures import MENDED_ELSEWHERE, TRANSIENT, LoadFailure
 from imagegen_contract.server_status import Memory, ModelStatus
 from imagegen_server.errors import Draining, LoadError, ModelNotFound, QueueFull
 from imagegen_server.fetching import Fetcher
@@ -30,11 +30,15 @@ _SHUTDOWN_RETRY_SECONDS = 5.0
 
 
 class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds that one try of a load may take, how many requests may wait for models, seconds before a second try."""
+    """Seconds that one try of a load may take, how many requests may wait for models, seconds before a second try.
+
+    ``look_again``: seconds before the next try after a failure that is mended elsewhere; None leaves it to people.
+    """
 
     load_timeout: float = 3600.0
     waiting_requests: int = 64
     first_pause: float = 2.0
+    look_again: float | None = None
 
 
 class StoreCounters:
@@ -106,7 +110,7 @@ class ModelStore:
         slot = self._slots[model_id]
         if slot.usable:
             return True
-        if slot.next_try_at is not None and slot.task is not None:
+        if slot.task is not None and (slot.next_try_at is not None or slot.state == "failed"):
             slot.task.cancel()  # whoever asks has perhaps mended the cause: why wait for the next try
             slot.task = None
         self._want(slot)
@@ -214,14 +218,18 @@ class ModelStore:
                 slot.failed(failure, pause if transient else None)
                 self._note_failure(slot)
                 await self._loader.give_back()
-                if not transient:
+                wait = pause if transient else self._look_again(failure)
+                if wait is None:
                     return
-                await asyncio.sleep(pause)
+                await asyncio.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
             if slot.task is asyncio.current_task():
                 slot.task = None
             self.changes.notify()
+
+    def _look_again(self, failure: LoadError) -> float | None:
+        return self._limits.look_again if failure.reason in MENDED_ELSEWHERE else None
 
     async def _try(self, slot: Slot) -> LoadError | None:
         """Load once; return why it did not work, without the traceback, which would keep tensors alive."""

@@ -458,6 +458,31 @@ def test_a_load_that_takes_too_long_is_given_up_and_tried_again() -> None:
     run(scenario())
 
 
+def test_a_pod_looks_again_whether_terms_were_accepted_meanwhile() -> None:
+    async def scenario() -> None:
+        source = FakeSource(LoadError("accept the terms", LoadFailure.ACCESS_DENIED))
+        source.gate.clear()
+        models = store(FakeLoader(), ONE, source=source, limits=StoreLimits(look_again=0.05))
+        models.load("acme/one")
+        source.gate.set()
+        assert (await until(models, "failed")).error == "accept the terms"
+        await until(models, "ready")
+
+    run(scenario())
+
+
+def test_a_load_by_hand_does_not_wait_for_the_next_look() -> None:
+    async def scenario() -> None:
+        source = FakeSource(LoadError("accept the terms", LoadFailure.ACCESS_DENIED))
+        models = store(FakeLoader(), ONE, source=source, limits=StoreLimits(look_again=3600.0))
+        models.load("acme/one")
+        await until(models, "failed")
+        models.load("acme/one")
+        await until(models, "ready")
+
+    run(scenario())
+
+
 def test_every_reason_is_either_worth_another_try_or_somebody_s_task() -> None:
     permanent = set(LoadFailure) - TRANSIENT
     assert {LoadFailure.ACCESS_DENIED, LoadFailure.UNSAFE_WEIGHTS, LoadFailure.EXCEEDS_MEMORY_BUDGET} < permanent
