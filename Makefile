@@ -76,7 +76,10 @@ sheet: setup ## Make the README's contact sheet with a running server (PORT=8000
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(COMPILE) pyproject.toml --extra server --upgrade --output-file requirements/server.txt
-	$(COMPILE) pyproject.toml --extra dev --constraint requirements/server.txt --upgrade --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra operator --constraint requirements/server.txt --upgrade \
+		--output-file requirements/operator.txt
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements/server.txt --constraint requirements/operator.txt \
+		--upgrade --output-file requirements/dev.txt
 	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt --upgrade --output-file requirements/build.txt
 
 image: ## Build the server's image (IMAGE= TAG= BASE_IMAGE= ENGINE=docker|podman|buildah BUILD_FLAGS=)

@@ -12,6 +12,7 @@ PARTS = [
     "imagegen_contract/images.py",
     "imagegen_contract/models_info.json",
     "imagegen_server/pipelines/loading.py",
+    "imagegen_operator/resources/deployment.py",
     "imagegen_cli/main.py",
     "imagegen_shapes/weights/unet/diffusion_pytorch_model.safetensors",
     "imagegen_shapes/weights/tokenizer/vocab.json",

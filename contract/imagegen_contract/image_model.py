@@ -6,6 +6,7 @@ Field names are camelCase where people write them.
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 import msgspec
@@ -21,23 +22,41 @@ from imagegen_contract.image_size import (
     parse_size,
 )
 from imagegen_contract.samplers import Preset
+from imagegen_contract.workload import (
+    OBJECT_NAME,
+    Cache,
+    ExtendedResourceName,
+    Pod,
+    Rollout,
+    SecretKeyRef,
+    repeated,
+)
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
-SOURCE_PATTERN = r"^(hf|file|builtin|pvc)://.+$"
-CONFIG_PATTERN = r"^(hf|file)://.+$"
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?\Z"
+_PATH_SEGMENT = r"([^./\n][^/\n]*|\.[^./\n][^/\n]*|\.\.[^/\n]+)"
+"""A name in a folder that does not lead out of it."""
+SOURCE_PATTERN = rf"^((hf|file|builtin)://.+|pvc://{OBJECT_NAME}(/{_PATH_SEGMENT})*)\Z"
+CONFIG_PATTERN = r"^(hf|file)://.+\Z"
 
 Name = Annotated[str, Meta(min_length=1, max_length=63)]
-ModelName = Annotated[str, Meta(pattern=ID_PATTERN, max_length=128)]
-SizeText = Annotated[str, Meta(pattern=SIZE_PATTERN, description="WIDTHxHEIGHT in pixels")]
+ModelName = Annotated[
+    str,
+    Meta(
+        pattern=ID_PATTERN,
+        max_length=128,
+        extra={"allowed": "one or two names of letters, digits, . _ - with a / between, such as acme/one"},
+    ),
+]
+SizeText = Annotated[str, Meta(pattern=SIZE_PATTERN, max_length=11, extra={"allowed": "WIDTHxHEIGHT in pixels"})]
 Steps = Annotated[int, Meta(ge=1, le=999)]
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Denoising steps behind each value of the request's ``quality``."""
 
-    low: Steps
-    medium: Steps
-    high: Steps
+    low: Annotated[Steps, Meta(description="Denoising steps of quality low")]
+    medium: Annotated[Steps, Meta(description="Denoising steps of quality medium")]
+    high: Annotated[Steps, Meta(description="Denoising steps of quality high")]
 
 
 class Inference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -51,7 +70,12 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     max_guidance_scale: Annotated[float, Meta(ge=0, le=50, description="Most guidance a request may ask for")] = 30.0
     size: Annotated[SizeText | None, Meta(description="Default size; the model's native size when left out")] = None
     sizes: Annotated[
-        tuple[SizeText, ...], Meta(max_length=32, description="Sizes that the model is good at, shown to clients")
+        tuple[SizeText, ...],
+        Meta(
+            max_length=32,
+            description="Sizes that the model is good at, shown to clients",
+            extra_json_schema={"x-kubernetes-list-type": "atomic"},
+        ),
     ] = ()
     max_pixels: Annotated[
         Annotated[int, Meta(ge=4096, le=67108864)] | None,
@@ -59,7 +83,12 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     ] = None
     scheduler: Annotated[Preset | None, Meta(description="Default sampler; the model's own when left out")] = None
     schedulers: Annotated[
-        tuple[Preset, ...], Meta(max_length=32, description="Samplers that a request may name; all when left out")
+        tuple[Preset, ...],
+        Meta(
+            max_length=32,
+            description="Samplers that a request may name; all when left out",
+            extra_json_schema={"x-kubernetes-list-type": "atomic"},
+        ),
     ] = ()
     quality: Annotated[
         Quality | None, Meta(description="Steps for low, medium and high; half, once and twice `steps` when left out")
@@ -80,7 +109,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unkn
 
     count: Annotated[int, Meta(ge=0, le=16, description="GPUs for each pod; 0 serves on the CPU")] = 1
     resource_name: Annotated[
-        str, Meta(min_length=1, max_length=253, description="Extended resource name of the GPU, MIG names too")
+        ExtendedResourceName, Meta(description="Extended resource name of the GPU, MIG names too")
     ] = "nvidia.com/gpu"
 
 
@@ -91,28 +120,57 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     family: Annotated[Name, Meta(description="Model family, such as sdxl")]
     version: Annotated[Name, Meta(description="Version within the family")]
     id: Annotated[ModelName, Meta(description="The name that clients use")]
-    aliases: Annotated[tuple[ModelName, ...], Meta(max_length=16, description="Other names of the model")] = ()
-    description: Annotated[str, Meta(max_length=1000)] = ""
+    aliases: Annotated[
+        tuple[ModelName, ...],
+        Meta(
+            max_length=16,
+            description="Other names of the model",
+            extra_json_schema={"x-kubernetes-list-type": "set"},
+        ),
+    ] = ()
+    description: Annotated[str, Meta(max_length=1000, description="What the model is, for people")] = ""
     license: Annotated[str, Meta(max_length=200, description="SPDX identifier or the name of the licence")] = ""
     source: Annotated[
-        Annotated[str, Meta(pattern=SOURCE_PATTERN, max_length=1000)] | None,
-        Meta(description="Where the weights are: hf://, file://, builtin:// or, in Kubernetes, pvc://"),
+        Annotated[
+            str,
+            Meta(
+                pattern=SOURCE_PATTERN,
+                max_length=1000,
+                extra={"allowed": "hf://owner/name, file:///path, builtin://name or, in Kubernetes, pvc://claim/path"},
+            ),
+        ]
+        | None,
+        Meta(description="Where the weights are; the Hub repository of the same id when left out"),
     ] = None
     revision: Annotated[str, Meta(max_length=200, description="Commit, tag or branch of a Hub repository")] = ""
     config: Annotated[
-        Annotated[str, Meta(pattern=CONFIG_PATTERN, max_length=1000)] | None,
+        Annotated[
+            str, Meta(pattern=CONFIG_PATTERN, max_length=1000, extra={"allowed": "hf://owner/name or file:///path"})
+        ]
+        | None,
         Meta(
-            description="Where a single-file checkpoint's configuration and tokenizer are (hf:// or file://); the "
-            "usual repository of its family when left out"
+            description="Where a single-file checkpoint's configuration and tokenizer are; the usual repository of its "
+            "family when left out"
         ),
     ] = None
-    inference: Inference = Inference()
+    inference: Annotated[
+        Inference, Meta(description="How pictures are made unless a request says otherwise, and what it may ask for")
+    ] = Inference()
     replicas: Annotated[int, Meta(ge=0, le=1000, description="Pods of this model (Kubernetes)")] = 1
-    gpu: Gpu = Gpu()
+    gpu: Annotated[Gpu, Meta(description="GPUs of each pod (Kubernetes)")] = Gpu()
+    cache: Annotated[
+        Cache | None, Meta(description="Where downloads are kept (Kubernetes); they go with the pod when left out")
+    ] = None
+    rollout: Annotated[Rollout, Meta(description="How pods are replaced (Kubernetes)")] = Rollout()
+    hub_token_secret_ref: Annotated[
+        SecretKeyRef | None, Meta(description="Secret with the Hub token of a gated or private model (Kubernetes)")
+    ] = None
+    pod: Annotated[Pod, Meta(description="Overrides of the pods (Kubernetes)")] = Pod()
 
     def __post_init__(self) -> None:
         """Check what no single field can say."""
-        for problem in (*_name_problems(self), *_step_problems(self.inference), *_size_problems(self.inference)):
+        problems = (_name_problems(self), _step_problems(self.inference), _size_problems(self.inference))
+        for problem in (*chain.from_iterable(problems), *_workload_problems(self)):
             raise ValueError(problem)
 
     @property
@@ -147,9 +205,8 @@ class ImageModelSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 def _name_problems(spec: ImageModelSpec) -> Iterator[str]:
     if spec.id in spec.aliases:
         yield "aliases holds the id itself"
-    # In a pattern `$` also matches before a newline at the end.
-    if any(name.endswith("\n") for name in (spec.id, *spec.aliases)):
-        yield "id and aliases must not end with a newline"
+    if twice := repeated(spec.aliases):
+        yield f"aliases holds {twice} more than once"
 
 
 def _step_problems(inference: Inference) -> Iterator[str]:
@@ -176,6 +233,18 @@ def _size_problems(inference: Inference) -> Iterator[str]:
                 f"inference.{field} {size} is not valid: sides are multiples of {SIZE_MULTIPLE} from {MIN_SIDE} to "
                 f"{MAX_SIDE}, the area at most inference.maxPixels; nearest valid size: {nearest}"
             )
+
+
+def _workload_problems(spec: ImageModelSpec) -> Iterator[str]:
+    cache = spec.cache
+    if cache and cache.size is not None and cache.access_mode != "ReadWriteMany":
+        if spec.replicas > 1:
+            yield f"cache.accessMode {cache.access_mode} serves one pod; {spec.replicas} replicas need ReadWriteMany"
+        if spec.rollout.max_surge:
+            yield f"cache.accessMode {cache.access_mode} serves one pod; rollout.maxSurge needs ReadWriteMany"
+    resources = spec.pod.resources
+    if resources and spec.gpu.resource_name in {**resources.limits, **resources.requests}:
+        yield f"pod.resources names {spec.gpu.resource_name}; GPUs are asked for by gpu.count"
 
 
 def last_segment(model_id: str) -> str:

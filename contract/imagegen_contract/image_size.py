@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-SIZE_PATTERN = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
+SIZE_PATTERN = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z"
 SIZE_MULTIPLE = 8
 """Both sides are multiples of 8: the VAE of SD and SDXL halves the picture three times."""
 MIN_SIDE = 64

@@ -53,8 +53,6 @@ TRANSIENT = frozenset(
 )
 """Failures that may be over in a while: a server tries these again by itself."""
 
-MENDED_ELSEWHERE = frozenset(
-    {LoadFailure.ACCESS_DENIED, LoadFailure.WEIGHTS_NOT_FOUND, LoadFailure.WEIGHTS_NOT_CACHED}
-)
+MENDED_ELSEWHERE = frozenset({LoadFailure.ACCESS_DENIED, LoadFailure.WEIGHTS_NOT_FOUND, LoadFailure.WEIGHTS_NOT_CACHED})
 """Failures that end when somebody accepts terms, puts a token into a Secret, or files into a volume: a server in a pod,
 which nobody asks to load again, looks from time to time."""

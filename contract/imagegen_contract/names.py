@@ -14,7 +14,33 @@ STARTED_HEADER = "x-imagegen-started"
 FREE_ROWS_HEADER = "x-imagegen-free-rows"
 WORK_SECONDS_HEADER = "x-imagegen-work-seconds"
 
-_MAX_OBJECT_NAME = 40
+API_GROUP = "imagegen.dev"
+API_VERSION = "v1alpha1"
+KIND = "ImageModel"
+PLURAL = "imagemodels"
+
+OPERATOR = "imagegen-operator"
+"""Field manager of children and status; the value of `app.kubernetes.io/managed-by`."""
+CATALOG_MANAGER = "imagegen-catalog"
+"""Field manager of the ImageModels that come from a catalog file."""
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MODEL_LABEL = f"{API_GROUP}/model"
+"""Object name of the ImageModel: the whole selector of a model's pods, immutable."""
+CATALOG_LABEL = f"{API_GROUP}/catalog"
+"""The release whose catalog an ImageModel comes from, and which may delete it."""
+MODEL_ID_ANNOTATION = f"{API_GROUP}/model-id"
+"""The id of the model, which as a label could not have a slash."""
+SERVER_IMAGE_ANNOTATION = f"{API_GROUP}/server-image"
+"""On an ImageModel: moves its pods to this image of imagegen-server."""
+APPLIED_ANNOTATION = f"{API_GROUP}/applied"
+"""On children: digest of what the operator applied, so that it sees what it would no longer write."""
+RECLAIM_ANNOTATION = f"{API_GROUP}/reclaim-policy"
+"""On claims that stay when their ImageModel goes."""
+
+MAX_OBJECT_NAME = 40
 _HASH_CHARACTERS = 8
 
 
@@ -27,7 +53,7 @@ def object_name(model_id: str) -> str:
     label = re.sub(r"[^a-z0-9]", "-", model_id.lower()).strip("-")
     if not label[:1].isalpha():
         label = f"model-{label}".strip("-")
-    if len(label) <= _MAX_OBJECT_NAME:
+    if len(label) <= MAX_OBJECT_NAME:
         return label
     digest = hashlib.sha256(model_id.encode()).hexdigest()[:_HASH_CHARACTERS]
-    return f"{label[: _MAX_OBJECT_NAME - _HASH_CHARACTERS - 1].rstrip('-')}-{digest}"
+    return f"{label[: MAX_OBJECT_NAME - _HASH_CHARACTERS - 1].rstrip('-')}-{digest}"

@@ -4,12 +4,14 @@ Every field is one environment variable, ``IMAGEGEN_SERVER_`` and its name in ca
 ``imagegen-server``. Its text says what it does and why the default is as it is.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from imagegen_contract.image_model import ImageModelSpec
+from imagegen_contract.settings import read_settings
 
 ENVIRONMENT_PREFIX = "IMAGEGEN_SERVER_"
 DEFAULT_MODEL = "imagegen/shapes"
@@ -144,3 +146,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe line shown")] = (
         "info"
     )
+
+
+def read_server_settings(
+    environment: Mapping[str, str], flags: Mapping[str, str], warn: Callable[[str], None]
+) -> ServerSettings:
+    """Read a server's settings; raise SettingsError when they cannot be used.
+
+    A pod (`model` is set) leaves out what it does not know and says so to ``warn``: its operator may be newer and know
+    more. Everywhere else it is a misspelt name and an error.
+    """
+    in_pod = f"{ENVIRONMENT_PREFIX}MODEL" in environment or "model" in flags
+    return read_settings(ServerSettings, ENVIRONMENT_PREFIX, environment, flags, warn if in_pod else None)

@@ -5,13 +5,21 @@ list field is comma-separated. Flags win over environment.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar, cast
 
 import msgspec
 from msgspec import inspect
 
-from imagegen_contract.validation import Violation, field_types, shown, type_options, value_at, violations
+from imagegen_contract.validation import (
+    Violation,
+    field_types,
+    shown,
+    type_options,
+    value_at,
+    violations,
+    without_unknown,
+)
 
 SettingsStruct = TypeVar("SettingsStruct", bound=msgspec.Struct)
 
@@ -21,11 +29,16 @@ class SettingsError(ValueError):
 
 
 def read_settings(
-    struct: type[SettingsStruct], prefix: str, environment: Mapping[str, str], flags: Mapping[str, str]
+    struct: type[SettingsStruct],
+    prefix: str,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    warn: Callable[[str], None] | None = None,
 ) -> SettingsStruct:
     """Build ``struct`` from ``environment`` (names with ``prefix``) and ``flags`` (field names).
 
-    Raises SettingsError with every unknown name (and the nearest right one) and every value out of its range.
+    Raises SettingsError with every unknown name (and the nearest right one) and every value out of its range. With
+    ``warn`` unknown names, also of fields inside a value that is JSON, are told there and left out.
     """
     named = {name[len(prefix) :].lower(): text for name, text in environment.items() if name.startswith(prefix)}
     raw: dict[str, object] = {}
@@ -36,6 +49,11 @@ def read_settings(
         except ValueError as error:
             problems.append(f"{_variable(prefix, name)}: {error}")
     known = list(field_types(struct))
+    if warn is not None:
+        kept, unknown = without_unknown(raw, struct)
+        for strange in unknown:
+            warn(_sentence(raw, strange, prefix, known))
+        raw = cast("dict[str, object]", kept)
     problems += [_sentence(raw, broken, prefix, known) for broken in violations(raw, struct, strict=False)]
     if problems:
         raise SettingsError("\n".join(problems))

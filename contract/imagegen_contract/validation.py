@@ -58,6 +58,12 @@ def violations(document: object, struct: type[msgspec.Struct], *, strict: bool =
     return found
 
 
+def without_unknown(document: object, struct: type[msgspec.Struct]) -> tuple[object, list[Violation]]:
+    """Return a decoded ``document`` without the fields that ``struct`` does not know at any depth, and these."""
+    unknown: list[Violation] = []
+    return _known(document, _inspected(struct), "", unknown), unknown
+
+
 def value_at(document: object, path: str) -> object:
     """Return the value at ``path`` of a decoded document, None when there is none (or the path has a wildcard)."""
     value = document
@@ -89,6 +95,16 @@ def type_options(kind: inspect.Type) -> list[inspect.Type]:
     return [kind]
 
 
+def meaning_of(kind: inspect.Type) -> str:
+    """Return what the pattern of ``kind`` means in words (`allowed` of its Meta's extra), "" where it has none."""
+    if isinstance(kind, inspect.UnionType):
+        return next((words for option in kind.types if (words := meaning_of(option))), "")
+    if not isinstance(kind, inspect.Metadata):
+        return ""
+    extra = cast("dict[str, str]", kind.extra or {})  # pyright: ignore[reportUnknownMemberType] - untyped in msgspec
+    return extra.get("allowed", "") or meaning_of(kind.type)
+
+
 def field_types(struct: type[msgspec.Struct]) -> dict[str, inspect.Type]:
     """Return the type of each field of ``struct`` by its name on the wire."""
     return {field.encode_name: field.type for field in _inspected(struct).fields}
@@ -97,6 +113,27 @@ def field_types(struct: type[msgspec.Struct]) -> dict[str, inspect.Type]:
 @cache
 def _inspected(struct: type[msgspec.Struct]) -> inspect.StructType:
     return cast("inspect.StructType", inspect.type_info(struct))
+
+
+def _known(value: object, kind: inspect.Type, path: str, unknown: list[Violation]) -> object:
+    for option in type_options(kind):
+        if isinstance(option, inspect.StructType) and isinstance(value, dict):
+            return _known_fields(cast("dict[str, object]", value), option.cls, path, unknown)
+        if isinstance(option, inspect.VarTupleType) and isinstance(value, list):
+            items = enumerate(cast("list[object]", value))
+            return [_known(item, option.item_type, f"{path}[{index}]", unknown) for index, item in items]
+    return value
+
+
+def _known_fields(
+    values: dict[str, object], struct: type[msgspec.Struct], path: str, unknown: list[Violation]
+) -> dict[str, object]:
+    types = field_types(struct)
+    strange = [name for name in values if name not in types]
+    unknown += [Violation(path=_join(path, name), rule=_unknown(name, struct), kind="unknown") for name in strange]
+    return {
+        name: _known(value, types[name], _join(path, name), unknown) for name, value in values.items() if name in types
+    }
 
 
 def _of_fields(values: dict[str, object], struct: type[msgspec.Struct], strict: bool) -> Iterator[Violation]:
@@ -155,7 +192,7 @@ def _hint(rule: str, kind: inspect.Type | None) -> str:
     literals = [option for option in type_options(kind) if isinstance(option, inspect.LiteralType)]
     if literals:
         return f"; allowed: {', '.join(str(value) for literal in literals for value in literal.values)}"
-    if "matching regex" in rule and (meaning := _description(kind)):
+    if "matching regex" in rule and (meaning := meaning_of(kind) or _description(kind)):
         return f" ({meaning})"
     return ""
 

@@ -1,6 +1,5 @@
 """The `imagegen-server` command: settings in, process out. The one place that reads the environment."""
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -17,13 +16,16 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from imagegen_contract.catalog import CatalogError, UnknownModelError
-from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
-from imagegen_contract.settings import SettingsError, read_settings
+from imagegen_contract.flags import read_flags
+from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings, read_server_settings
+from imagegen_contract.settings import SettingsError
 from imagegen_server.app import Application
 from imagegen_server.logs import configure_logging
 from imagegen_server.protocol import HttpProtocol
 
 _LOG = logging.getLogger("imagegen")
+
+_DESCRIPTION = "Serve text-to-image models through the OpenAI Images API."
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than a client's pool keeps an idle connection, so that we never close one just as it is used again."""
@@ -41,8 +43,12 @@ class ListenError(RuntimeError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until a signal; return the exit code."""
     try:
-        settings = read_settings(ServerSettings, ENVIRONMENT_PREFIX, os.environ, _flags(arguments))  # noqa: TID251 - the composition root
+        unknown: list[str] = []
+        given = read_flags(ServerSettings, "imagegen-server", _DESCRIPTION, ENVIRONMENT_PREFIX, arguments)
+        settings = read_server_settings(os.environ, given, unknown.append)  # noqa: TID251 - the composition root
         configure_logging(settings.log_format, settings.log_level)
+        for words in unknown:
+            _LOG.warning("a setting was left out", extra={"setting": words})
         process = _Process(settings)
         with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             runner.run(process.run())
@@ -142,22 +148,6 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _flags(arguments: Sequence[str] | None) -> dict[str, str]:
-    parser = argparse.ArgumentParser(
-        prog="imagegen-server",
-        description="Serve text-to-image models through the OpenAI Images API.",
-        epilog=f"Each flag is also an environment variable: {ENVIRONMENT_PREFIX} and its name in capitals.",
-    )
-    fields = msgspec.json.schema_components([ServerSettings])[1]["ServerSettings"]["properties"]
-    for name, schema in fields.items():
-        # A switch such as --png-metadata may stand alone; "true" is never the text of another kind of flag.
-        nargs = "?" if schema.get("type") == "boolean" else None
-        flag = parser.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), nargs=nargs)
-        flag.help = str(schema.get("description", "")).replace("%", "%%")
-        flag.const = "true" if nargs else None
-    return {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}
 
 
 def _words(error: Exception) -> str:

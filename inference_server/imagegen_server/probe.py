@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
-from imagegen_contract.settings import SettingsError, read_settings
+from imagegen_contract.server_settings import read_server_settings
+from imagegen_contract.settings import SettingsError
 
 _SECONDS = 4.0
 """Less than the five seconds of the image's HEALTHCHECK: the cause is told before the time is up."""
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Ask once; return the exit code."""
     path = arguments[0] if arguments else "/healthz"
     try:
-        settings = read_settings(ServerSettings, ENVIRONMENT_PREFIX, environment, {})
+        settings = read_server_settings(environment, {}, _leave_to_the_server)
     except SettingsError as error:
         return _failed(str(error))
     host = _ANY_ADDRESS.get(settings.host, settings.host)
@@ -37,6 +37,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     finally:
         connection.close()
     return 0 if answer.status == http.HTTPStatus.OK else _failed(f"{path} answered {answer.status}: {body}")
+
+
+def _leave_to_the_server(words: str) -> None:
+    """Say nothing of a setting that is left out: the server has said it in its log."""
 
 
 def _failed(words: str) -> int:

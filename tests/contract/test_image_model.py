@@ -123,7 +123,19 @@ def test_the_last_segment_of_an_id() -> None:
     assert (last_segment("acme/one"), last_segment("one")) == ("one", "one")
 
 
-@pytest.mark.parametrize("names", [{"id": "acme/one\n"}, {"id": "acme/one", "aliases": ["one\n"]}])
-def test_no_name_ends_with_a_newline(names: dict[str, Any]) -> None:
-    with pytest.raises(msgspec.ValidationError, match="must not end with a newline"):
-        spec(**names)
+NEWLINES = {
+    "id": {"id": "acme/one\n"},
+    "aliases": {"aliases": ["one\n"]},
+    "source": {"source": "hf://acme/one\n"},
+    "config": {"config": "hf://acme/one\n"},
+    "inference.size": {"inference": {"size": "512x512\n"}},
+    "gpu.resourceName": {"gpu": {"resourceName": "nvidia.com/gpu\n"}},
+    "cache.claimName": {"cache": {"claimName": "models\n"}},
+    "pod.resources.limits": {"pod": {"resources": {"limits": {"cpu": "1\n"}}}},
+}
+
+
+@pytest.mark.parametrize(("path", "fields"), NEWLINES.items(), ids=NEWLINES.keys())
+def test_what_has_a_form_does_not_end_with_a_newline(path: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError, match=rf"matching regex .* at `\$\.{path}"):
+        spec(**fields)

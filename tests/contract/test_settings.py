@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from imagegen_contract.image_model import ID_PATTERN, Gpu, ImageModelSpec, Inference, Quality
 from imagegen_contract.samplers import PRESETS
-from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
+from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings, read_server_settings
 from imagegen_contract.settings import SettingsError, read_settings, write_environment
 from imagegen_contract.validation import field_types, type_options
 
@@ -126,6 +126,58 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     ]
 
 
+NEWER_OPERATOR = {
+    "a setting": (
+        {"MODEL": SPEC, "COMPILE": "true"},
+        ["IMAGEGEN_SERVER_COMPILE: unknown setting; see docs/settings.md for all of them"],
+    ),
+    "a field of the model": (
+        {"MODEL": SPEC.replace("}", ',"precision":"fp8"}')},
+        ["IMAGEGEN_SERVER_MODEL field precision: unknown field; did you mean revision? allowed: publisher, "],
+    ),
+    "fields deep inside": (
+        {
+            "MODEL": SPEC.replace(
+                "}", ',"gpu":{"count":1,"share":{"of":2}},"pod":{"tolerations":[{"key":"a"},{"key":"b","x":1}]}}'
+            )
+        },
+        [
+            "IMAGEGEN_SERVER_MODEL field gpu.share: unknown field; allowed: count, resourceName",
+            "IMAGEGEN_SERVER_MODEL field pod.tolerations[1].x: unknown field; allowed: key, operator, ",
+        ],
+    ),
+    "names that could be paths": (
+        {"MODEL": SPEC.replace("}", ',"gpu.count":9,"inference[0]":1}')},
+        [f"IMAGEGEN_SERVER_MODEL field {name}: unknown field; " for name in ("gpu.count", "inference[0]")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("environment", "told"), NEWER_OPERATOR.values(), ids=NEWER_OPERATOR.keys())
+def test_a_pod_leaves_out_what_it_does_not_know_and_says_so(environment: dict[str, str], told: list[str]) -> None:
+    heard: list[str] = []
+    named = {f"{ENVIRONMENT_PREFIX}{name}": text for name, text in environment.items()}
+    settings = read_server_settings(named, {}, heard.append)
+    assert [line.startswith(start) for line, start in zip(heard, told, strict=True)] == [True] * len(told), heard
+    assert settings.model is not None
+    assert settings.model.id == "acme/one"
+
+
+def test_a_server_alone_takes_an_unknown_name_for_a_mistake() -> None:
+    heard: list[str] = []
+    with pytest.raises(SettingsError, match="IMAGEGEN_SERVER_COMPILE: unknown setting"):
+        read_server_settings({"IMAGEGEN_SERVER_COMPILE": "true"}, {}, heard.append)
+    assert heard == []
+
+
+def test_a_pod_still_refuses_a_value_that_is_wrong() -> None:
+    model = SPEC.replace("}", ',"gpu":{"count":99,"x":1}}')
+    with pytest.raises(
+        SettingsError, match=r"^IMAGEGEN_SERVER_MODEL field gpu.count: found 99; expected integer <= 16$"
+    ):
+        read_server_settings({"IMAGEGEN_SERVER_MODEL": model, "IMAGEGEN_SERVER_Y": "1"}, {}, [].append)
+
+
 def test_the_defaults_are_written_as_nothing_so_that_older_servers_start() -> None:
     assert written(ServerSettings()) == {}
     assert written(ServerSettings(port=9000, png_metadata=True, load=("a", "b"))) == {
@@ -163,7 +215,7 @@ SPECS = st.builds(
     family=st.just("sd"),
     version=st.just("1"),
     id=st.just("acme/one"),
-    aliases=st.lists(st.from_regex(r"[a-z]{1,9}", fullmatch=True), max_size=3).map(tuple),
+    aliases=st.lists(st.from_regex(r"[a-z]{1,9}", fullmatch=True), max_size=3, unique=True).map(tuple),
     description=TEXT,
     inference=INFERENCES,
     gpu=st.builds(Gpu, count=st.integers(0, 16)),

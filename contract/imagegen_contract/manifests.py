@@ -1,0 +1,35 @@
+"""ImageModels out of a catalog's entries, as the operator applies them and `imagegen models to-crd` prints them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from imagegen_contract import names
+from imagegen_contract.catalog import parse_catalog
+
+
+def read_entries(content: bytes, where: str) -> list[dict[str, Any]]:
+    """Return a catalog's entries as they are written, without defaults; raise CatalogError when one is wrong.
+
+    What an entry leaves out is nobody's, so that a person or an autoscaler can set it on the ImageModel.
+    """
+    parse_catalog(content, where)
+    return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+
+
+def image_model(
+    entry: Mapping[str, Any], *, namespace: str = "", labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the ImageModel of one entry, which is its spec."""
+    metadata: dict[str, Any] = {"name": names.object_name(entry["id"])}
+    if namespace:
+        metadata["namespace"] = namespace
+    if labels:
+        metadata["labels"] = dict(labels)
+    return {
+        "apiVersion": f"{names.API_GROUP}/{names.API_VERSION}",
+        "kind": names.KIND,
+        "metadata": metadata,
+        "spec": dict(entry),
+    }

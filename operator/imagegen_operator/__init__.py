@@ -1,0 +1,1 @@
+"""The operator: an ImageModel becomes inference pods with a status that explains itself."""

@@ -1,0 +1,241 @@
+"""The Kubernetes client: plain JSON in and out, every reply that is not 2xx raises.
+
+Transport, TLS and credentials are `kubernetes.aio`'s. Its typed models are not used: they cost memory and time, and
+drop fields that they do not know.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from imagegen_contract import names
+from imagegen_operator.errors import ApiError, Cause, ConfigurationError, Conflict, NotFound, Unreachable
+from imagegen_operator.kinds import RESOURCES, Kind
+from imagegen_operator.metrics import Metrics
+from imagegen_operator.objects import Manifest
+from imagegen_operator.transitions import EventText
+
+_REQUEST_SECONDS = 30.0
+"""The API server itself gives up a request after 60 s; ours are small."""
+
+_PAGE = 500
+_APPLY = "application/apply-patch+yaml"
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_LISTS_TRIED = 3
+
+
+class _Details(msgspec.Struct):
+    causes: tuple[Cause, ...] | None = None
+    retry_after_seconds: int | None = msgspec.field(default=None, name="retryAfterSeconds")
+
+
+class _Status(msgspec.Struct):
+    """`Status` of the API, as in replies that are not 2xx."""
+
+    message: str | None = None
+    reason: str | None = None
+    details: _Details | None = None
+
+
+class Cluster:
+    """One API server. Every method raises ApiError when it refuses, and Unreachable when it does not answer."""
+
+    def __init__(self, client: ApiClient, namespace: str, metrics: Metrics) -> None:
+        self.namespace = namespace
+        """The namespace of the credentials: the pod's own, or the kubeconfig's."""
+        self._client = client
+        self._metrics = metrics
+
+    @property
+    def server(self) -> str:
+        """Address of the API server."""
+        return self._client.configuration.host
+
+    def session(self, *, middlewares: Sequence[aiohttp.ClientMiddlewareType]) -> aiohttp.ClientSession:
+        """Return a session of the running loop that uses the same TLS and the credentials of the moment."""
+
+        async def authorize(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            request.headers.update(await self._authorization())
+            return await handler(request)
+
+        connector = aiohttp.TCPConnector(ssl=self._client.rest_client.ssl_context, limit=0)
+        return aiohttp.ClientSession(connector=connector, middlewares=(authorize, *middlewares), trust_env=True)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """Return an object, None when there is none."""
+        try:
+            return await self._call("GET", kind, _path(kind, namespace, name))
+        except NotFound:
+            return None
+
+    async def list_all(self, kind: Kind, namespace: str, label_selector: str = "") -> tuple[list[Manifest], str]:
+        """Return all objects of a kind, and the resource version of the list."""
+        for _ in range(_LISTS_TRIED):
+            with contextlib.suppress(_Expired):
+                return await self._pages(kind, namespace, label_selector)
+        raise Unreachable(f"the list of {RESOURCES[kind].plural} expired {_LISTS_TRIED} times before its end")
+
+    async def apply(self, manifest: Manifest, *, field_manager: str = names.OPERATOR, force: bool = True) -> Manifest:
+        """Write an object by server-side apply; return it as it is now."""
+        return await self._apply(manifest, field_manager, force, "")
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Write the status of an object by server-side apply; return the object as it is now."""
+        return await self._apply(manifest, names.OPERATOR, True, "/status")
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object. Raise Conflict when there is one of that name."""
+        kind = Kind(manifest["kind"])
+        return await self._call("POST", kind, _path(kind, manifest["metadata"]["namespace"]), body=manifest)
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Write an object as a whole. Raise Conflict when it is not at the resource version of ``manifest``."""
+        kind, metadata = Kind(manifest["kind"]), manifest["metadata"]
+        return await self._call("PUT", kind, _path(kind, metadata["namespace"], metadata["name"]), body=manifest)
+
+    async def create_event(self, regarding: Manifest, event: EventText) -> None:
+        """Tell people what happened to an object: `kubectl describe` shows it."""
+        await self.create(
+            {
+                "apiVersion": RESOURCES[Kind.EVENT].api_version,
+                "kind": str(Kind.EVENT),
+                "metadata": {"generateName": f"{regarding['name']}.", "namespace": regarding["namespace"]},
+                "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "reportingController": names.OPERATOR,
+                "reportingInstance": socket.gethostname(),
+                "action": "Reconcile",
+                "reason": event.reason,
+                "type": event.type,
+                "note": event.message,
+                "regarding": regarding,
+            }
+        )
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete an object, if it is still the one with that UID. Raise NotFound or Conflict when it is not."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        await self._call("DELETE", kind, _path(kind, namespace, name), body=body)
+
+    async def discover(self, api_version: str) -> frozenset[str]:
+        """Return the plurals that the API server has in a group and version such as ``apps/v1``."""
+        root = "/apis/" if "/" in api_version else "/api/"
+        try:
+            found = await self._request("GET", f"{root}{api_version}", "APIResourceList", {}, None)
+        except NotFound:
+            return frozenset()
+        return frozenset(resource["name"] for resource in found["resources"])
+
+    async def _apply(self, manifest: Manifest, field_manager: str, force: bool, subresource: str) -> Manifest:
+        kind, metadata = Kind(manifest["kind"]), manifest["metadata"]
+        path = _path(kind, metadata["namespace"], metadata["name"]) + subresource
+        query = {"fieldManager": field_manager, "force": str(force).lower()}
+        return await self._call("PATCH", kind, path, query, manifest)
+
+    async def _pages(self, kind: Kind, namespace: str, label_selector: str) -> tuple[list[Manifest], str]:
+        items: list[Manifest] = []
+        query = {"limit": str(_PAGE), **({"labelSelector": label_selector} if label_selector else {})}
+        while True:
+            page = await self._call("GET", kind, _path(kind, namespace), query)
+            items += page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = following
+
+    async def _call(
+        self, method: str, kind: Kind, path: str, query: Mapping[str, str] | None = None, body: Manifest | None = None
+    ) -> dict[str, Any]:
+        strict = {} if method in {"GET", "DELETE"} else {"fieldValidation": "Strict"}
+        return await self._request(method, path, kind, {**(query or {}), **strict}, body)
+
+    async def _request(
+        self, method: str, path: str, what: str, query: Mapping[str, str], body: Manifest | None
+    ) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "Content-Type": _APPLY if method == "PATCH" else "application/json"}
+        began, code = time.monotonic(), "none"
+        try:
+            arguments = await self._client.param_serialize(
+                method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=_AUTH
+            )
+            response = await self._client.call_api(*arguments, _request_timeout=_REQUEST_SECONDS)
+            code, content = str(response.status), await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(f"the API server does not answer: {str(error) or type(error).__name__}") from None
+        finally:
+            self._metrics.requested(method.lower(), what, code, time.monotonic() - began)
+        if not 200 <= response.status < 300:
+            raise _error(response.status, content)
+        return msgspec.json.decode(content)
+
+    async def _authorization(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        await self._client.update_params_for_auth(headers, [], _AUTH, "", "GET", None)
+        return headers
+
+
+_AUTH = ["BearerToken"]
+
+
+class _Expired(ApiError):
+    """410: a continued list, or a watch, is too old to go on."""
+
+
+@contextlib.asynccontextmanager
+async def connect(environment: Mapping[str, str], metrics: Metrics) -> AsyncGenerator[Cluster]:
+    """Connect with the pod's service account, or with KUBECONFIG. Raise ConfigurationError when there is neither."""
+    configuration = Configuration()
+    try:
+        namespace = await _configure(configuration, environment)
+    except (kube_config.ConfigException, OSError, ValueError) as error:
+        raise ConfigurationError(f"no way to a cluster: {error}") from None
+    client = ApiClient(configuration)
+    try:
+        yield Cluster(client, namespace, metrics)
+    finally:
+        await client.close()
+
+
+async def _configure(configuration: Configuration, environment: Mapping[str, str]) -> str:
+    path = environment.get("KUBECONFIG", "")
+    if not path and "KUBERNETES_SERVICE_HOST" in environment:
+        kube_config.load_incluster_config(client_configuration=configuration)
+        return await asyncio.to_thread(_read_namespace)
+    loader = await kube_config.load_kube_config(
+        config_file=path or None, client_configuration=configuration, persist_config=False
+    )
+    context = loader.current_context["context"]
+    return context.get("namespace") or "default"
+
+
+def _read_namespace() -> str:
+    return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+
+
+def _path(kind: Kind, namespace: str, name: str = "") -> str:
+    resource = RESOURCES[kind]
+    root = "/apis" if resource.group else "/api"
+    return f"{root}/{resource.api_version}/namespaces/{namespace}/{resource.plural}" + (f"/{name}" if name else "")
+
+
+def _error(status: int, content: bytes) -> ApiError:
+    try:
+        answer = msgspec.json.decode(content, type=_Status)
+    except msgspec.DecodeError:
+        answer = _Status(message=content[:200].decode(errors="replace"))  # a proxy in between, in its own words
+    details = answer.details or _Details()
+    kind = {404: NotFound, 409: Conflict, 410: _Expired}.get(status, ApiError)
+    return kind(
+        status, answer.reason or "", answer.message or "", details.causes or (), float(details.retry_after_seconds or 0)
+    )

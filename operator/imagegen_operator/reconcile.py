@@ -1,0 +1,125 @@
+"""observe -> plan -> apply -> status: the one sentence of the operator.
+
+Level-triggered: nothing depends on which event came, or on how many. Every write is idempotent, so that a crash
+between any two of them, or a second leader for some seconds, leaves the same state as an undisturbed run.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from imagegen_contract import names
+from imagegen_contract.conditions import ImageModelStatus, Reason
+from imagegen_operator.errors import ApiError, NotFound
+from imagegen_operator.kinds import RESOURCES, Kind
+from imagegen_operator.objects import Manifest, Model, Observed, Outcome
+from imagegen_operator.observe import Reader, Reports, observe
+from imagegen_operator.plan import Plan, plan
+from imagegen_operator.readiness import status
+from imagegen_operator.settings import OperatorSettings
+from imagegen_operator.store import Store
+from imagegen_operator.transitions import EventText, events
+
+_LOG = logging.getLogger("imagegen.reconcile")
+
+_CONFLICT_SECONDS = 15.0
+
+
+class Writer(Reader, Protocol):
+    """Reads and writes objects of the namespace; each raises ApiError when the API server refuses."""
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Write an object by server-side apply and return it."""
+        ...
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Write the status of an object by server-side apply and return it."""
+        ...
+
+    async def create_event(self, regarding: Manifest, event: EventText) -> None:
+        """Tell people what happened to an object."""
+        ...
+
+
+class Reconciler:
+    """Brings one ImageModel at a time to what its spec asks for. ``now`` is the clock."""
+
+    def __init__(
+        self, store: Store, writer: Writer, reports: Reports, settings: OperatorSettings, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._reports = reports
+        self._settings = settings
+        self._now = now
+
+    async def reconcile(self, name: str) -> float | None:
+        """Write what is missing and the status; return the seconds after which to look again though nothing changes.
+
+        Raise ApiError when the API server refused something, Unreachable when it did not answer.
+        """
+        observed = await self._observe(name)
+        if observed is None or observed.model.deleting:
+            return None
+        planned = plan(observed, self._settings)
+        failure = await self._apply(planned)
+        if planned.apply:
+            # What was just written is part of what the status tells.
+            observed = await self._observe(name) or observed
+        outcome = _failed(failure) if failure else planned.outcome
+        image = observed.model.status.server_image if failure else planned.image
+        await self._tell(observed, status(observed, outcome, image, self._timestamp()))
+        if failure:
+            raise failure
+        # Objects of others are not watched: that one went shows by looking only.
+        return _CONFLICT_SECONDS if outcome.reason is Reason.NAME_CONFLICT else None
+
+    async def _observe(self, name: str) -> Observed | None:
+        return await observe(name, self._store, self._writer, self._reports)
+
+    async def _apply(self, planned: Plan) -> ApiError | None:
+        """Return the first refusal of the API server; what comes after it waits for the next try."""
+        for manifest in planned.apply:
+            kind = Kind(manifest["kind"])
+            try:
+                written = await self._writer.apply(manifest)
+            except ApiError as error:
+                return error
+            self._store.written(kind, written)
+            _LOG.info("applied", extra={"kind": str(kind), "object": written["metadata"]["name"]})
+        return None
+
+    async def _tell(self, observed: Observed, after: ImageModelStatus) -> None:
+        model = observed.model
+        if after == model.status:
+            return
+        try:
+            written = await self._writer.apply_status(_status_manifest(model, after))
+        except NotFound:
+            return  # it was deleted meanwhile
+        self._store.written(Kind.IMAGE_MODEL, written)
+        for event in events(model.status, after):
+            await self._writer.create_event(_reference(model), event)
+
+    def _timestamp(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _failed(error: ApiError) -> Outcome:
+    return Outcome(reason=Reason.APPLY_FAILED, message=f"{error}. It is tried again.")
+
+
+def _status_manifest(model: Model, after: ImageModelStatus) -> Manifest:
+    body: Mapping[str, Any] = msgspec.to_builtins(after)
+    return {**_header(), "metadata": {"name": model.name, "namespace": model.namespace}, "status": body}
+
+
+def _reference(model: Model) -> Manifest:
+    return {**_header(), "name": model.name, "namespace": model.namespace, "uid": model.uid}
+
+
+def _header() -> dict[str, str]:
+    return {"apiVersion": RESOURCES[Kind.IMAGE_MODEL].api_version, "kind": names.KIND}

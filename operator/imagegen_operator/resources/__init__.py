@@ -1,0 +1,1 @@
+"""Builders of Kubernetes objects: pure, plain dictionaries out, one file a kind."""
