@@ -45,7 +45,16 @@ def start_operator(
         running.stop()
 
 
-def metric(url: str, name: str) -> float:
-    """Return the sum of a metric over all its labels."""
+def metric(url: str, name: str, **labels: str) -> float:
+    """Return the sum of a metric over all samples that have these labels."""
     lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+    samples = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return sum(float(line.rpartition(" ")[2]) for line in samples if all(each in line for each in wanted))
+
+
+def writes(url: str) -> float:
+    """Return how often the operator has written something besides its Lease."""
+    name = "imagegen_operator_requests_total"
+    every = sum(metric(url, name, method=method) for method in ("patch", "post", "put", "delete"))
+    return every - sum(metric(url, name, method=method, kind="Lease") for method in ("post", "put"))

@@ -9,14 +9,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from imagegen_contract import names
 from imagegen_contract.catalog import CatalogError
-from imagegen_contract.manifests import image_model, read_entries
-from imagegen_operator.errors import Conflict, NotFound, OperatorError
+from imagegen_contract.manifests import image_models, read_entries
+from imagegen_operator.errors import ApiError, Conflict, NotFound, OperatorError
 from imagegen_operator.field_paths import without
 from imagegen_operator.kinds import Kind
 from imagegen_operator.metrics import Metrics
@@ -31,6 +31,9 @@ _LOOK_SECONDS = 1.0
 
 _RETRY_SECONDS = 15.0
 _CONFLICTS_TRIED = 3
+
+_REFUSED_ALONE = frozenset({400, 409, 422})
+"""Refusals that speak of one entry: the others are applied all the same."""
 
 
 class Models(Protocol):
@@ -60,96 +63,88 @@ class CatalogApplier:
         self._models = models
         self._settings = settings
         self._metrics = metrics
-        self._content: bytes | None = None
-        """The file as it was applied last, None when it has to be applied again."""
-        self._problem = ""
+        self._problems: tuple[str, ...] = ()
+        """What is wrong at the moment, each told once."""
+        self._applied: dict[str, tuple[Manifest, str, int]] = {}
+        """What was applied last, and UID and generation of the ImageModel since: it need not be applied again."""
         self._given_up: dict[str, tuple[str, ...]] = {}
         """Fields of an ImageModel that are somebody else's."""
 
     async def run(self) -> None:
         """Apply the file whenever it changes, and now and then in case something was deleted."""
         loop = asyncio.get_running_loop()
-        again = loop.time()
+        known, again = None, loop.time()
         while True:
-            content = await asyncio.to_thread(self._read)
-            if content is not None and (content != self._content or loop.time() >= again):
+            content = await self._read()
+            if content is not None and (content != known or loop.time() >= again):
                 done = await self._attempt(content)
                 again = loop.time() + (self._settings.resync_seconds if done else _RETRY_SECONDS)
+            known = content
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def sync(self, content: bytes) -> bool:
-        """Apply a catalog; return whether all of it could be. Raise CatalogError when it is wrong."""
+    async def sync(self, content: bytes) -> list[str]:
+        """Apply a catalog; return what could not be done, in words. Raise CatalogError when the catalog is wrong."""
         entries = read_entries(content, self._settings.catalog)
         found, _ = await self._models.list_all(Kind.IMAGE_MODEL, self._settings.namespace)
         known = {text_of(each, "metadata", "name"): each for each in found}
-        wanted, whole = self._wanted(entries)
+        labels = {names.CATALOG_LABEL: self._settings.release}
+        wanted, problems = image_models(entries, namespace=self._settings.namespace, labels=labels)
         for name, manifest in wanted.items():
-            whole &= await self._keep(manifest, known.get(name))
+            problems += await self._keep(manifest, known.get(name))
         for name, manifest in known.items():
             if name not in wanted and self._is_ours(manifest):
                 await self._remove(manifest)
-        return whole
+        return problems
 
-    def _read(self) -> bytes | None:
+    async def _read(self) -> bytes | None:
         try:
-            return Path(self._settings.catalog).read_bytes()
+            return await asyncio.to_thread(Path(self._settings.catalog).read_bytes)
         except OSError as error:
-            self._complain(f"{self._settings.catalog}: cannot be read: {error.strerror}; no ImageModel is changed")
+            self._report([f"{self._settings.catalog}: cannot be read: {error.strerror}; no ImageModel is changed"])
             return None
 
     async def _attempt(self, content: bytes) -> bool:
-        self._content = content
+        """Return whether there is nothing more to do until something changes."""
         try:
-            done = await self.sync(content)
+            problems = await self.sync(content)
         except CatalogError as error:
-            self._complain(f"{error}; no ImageModel is changed")
-            return True  # until the file changes
+            self._report([f"{problem}; no ImageModel is changed" for problem in error.problems])
+            return True
         except OperatorError as error:
-            self._complain(str(error))
-            return False
-        if done:
-            self._problem = ""
-            self._metrics.catalog(well=True)
-        return done
+            problems = [str(error)]
+        self._report(problems)
+        return not problems
 
-    def _complain(self, problem: str) -> None:
-        self._metrics.catalog(well=False)
-        if problem != self._problem:
-            _LOG.error("catalog not applied", extra={"cause": problem})
-        self._problem = problem
-
-    def _wanted(self, entries: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Manifest], bool]:
-        """Return the ImageModels by name; of two ids that give one name, the first has it."""
-        wanted: dict[str, Manifest] = {}
-        labels = {names.CATALOG_LABEL: self._settings.release}
-        whole = True
-        for entry in entries:
-            manifest = image_model(entry, namespace=self._settings.namespace, labels=labels)
-            name = manifest["metadata"]["name"]
-            if name in wanted:
-                first = wanted[name]["spec"]["id"]
-                self._complain(f"{entry['id']}: its object name {name} is that of {first} already; it is left out")
-                whole = False
-            wanted.setdefault(name, manifest)
-        return wanted, whole
+    def _report(self, problems: Sequence[str]) -> None:
+        self._metrics.catalog(well=not problems)
+        for problem in problems:
+            if problem not in self._problems:
+                _LOG.error("catalog not applied", extra={"cause": problem})
+        self._problems = tuple(problems)
 
     def _is_ours(self, manifest: Manifest) -> bool:
         return text_of(manifest, "metadata", "labels", names.CATALOG_LABEL) == self._settings.release
 
-    async def _keep(self, manifest: Manifest, known: Manifest | None) -> bool:
+    async def _keep(self, manifest: Manifest, known: Manifest | None) -> list[str]:
+        """Return what is wrong with this one; whatever concerns them all is raised."""
+        name: str = manifest["metadata"]["name"]
         if known is not None and not self._is_ours(known):
-            name = text_of(known, "metadata", "name")
-            self._complain(f"ImageModel {name} exists and is not of this catalog; it is left as it is")
-            return False
+            label = f"{names.CATALOG_LABEL}={self._settings.release}"
+            return [
+                f"ImageModel {name} is not of this catalog and is left as it is; the label {label} would hand it over"
+            ]
+        if known is not None and self._applied.get(name) == _applied(manifest, known):
+            return []
         try:
-            await self._apply(manifest)
-        except Conflict as error:
-            self._complain(f"ImageModel {manifest['metadata']['name']}: {error}")
-            return False
-        return True
+            self._applied[name] = _applied(manifest, await self._apply(manifest))
+        except ApiError as error:
+            if error.status not in _REFUSED_ALONE:
+                raise
+            return [f"ImageModel {name}: {error}"]
+        return []
 
-    async def _apply(self, manifest: Manifest) -> None:
-        """Apply what is nobody else's."""
+    async def _apply(self, manifest: Manifest) -> Manifest:
+        """Apply what is nobody else's; return the ImageModel as it is now."""
         given_up: tuple[str, ...] = ()
         for _ in range(_CONFLICTS_TRIED):
             try:
@@ -162,7 +157,7 @@ class CatalogApplier:
                 given_up += fields
                 continue
             await self._tell(written, given_up)
-            return
+            return written
         raise Conflict(409, "Conflict", f"other managers took fields {_CONFLICTS_TRIED} times while it was applied")
 
     async def _tell(self, written: Manifest, given_up: tuple[str, ...]) -> None:
@@ -182,6 +177,10 @@ class CatalogApplier:
         except (NotFound, Conflict):
             return  # it is gone, or a new one has its name
         _LOG.info("removed with its entry", extra={"object": metadata["name"]})
+
+
+def _applied(manifest: Manifest, known: Manifest) -> tuple[Manifest, str, int]:
+    return manifest, known["metadata"]["uid"], known["metadata"]["generation"]
 
 
 def _reference(manifest: Manifest) -> Manifest:

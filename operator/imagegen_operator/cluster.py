@@ -25,13 +25,15 @@ from imagegen_operator.metrics import Metrics
 from imagegen_operator.objects import Manifest
 from imagegen_operator.transitions import EventText
 
-_REQUEST_SECONDS = 30.0
-"""The API server itself gives up a request after 60 s; ours are small."""
+_REQUEST_TIME = aiohttp.ClientTimeout(total=30.0)
+"""Seconds. The API server itself gives up a request after 60 s; ours are small."""
 
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LISTS_TRIED = 3
+_NOTE_BYTES = 1024
+"""The API server refuses an Event that says more."""
 
 
 class _Details(msgspec.Struct):
@@ -111,14 +113,14 @@ class Cluster:
             {
                 "apiVersion": RESOURCES[Kind.EVENT].api_version,
                 "kind": str(Kind.EVENT),
-                "metadata": {"generateName": f"{regarding['name']}.", "namespace": regarding["namespace"]},
+                "metadata": {"generateName": f"{regarding['name']}-", "namespace": regarding["namespace"]},
                 "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
                 "reportingController": names.OPERATOR,
                 "reportingInstance": socket.gethostname(),
                 "action": "Reconcile",
                 "reason": event.reason,
                 "type": event.type,
-                "note": event.message,
+                "note": event.message.encode()[:_NOTE_BYTES].decode(errors="ignore"),
                 "regarding": regarding,
             }
         )
@@ -169,15 +171,17 @@ class Cluster:
             arguments = await self._client.param_serialize(
                 method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=_AUTH
             )
-            response = await self._client.call_api(*arguments, _request_timeout=_REQUEST_SECONDS)
+            response = await self._client.call_api(*arguments, _request_timeout=_REQUEST_TIME)
             code, content = str(response.status), await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"the API server does not answer: {str(error) or type(error).__name__}") from None
+        except kube_config.ConfigException as error:
+            raise Unreachable(f"there are no credentials for the API server: {error}") from None
         finally:
             self._metrics.requested(method.lower(), what, code, time.monotonic() - began)
         if not 200 <= response.status < 300:
-            raise _error(response.status, content)
-        return msgspec.json.decode(content)
+            raise _error(response.status, content, response.headers.get("Retry-After", ""))
+        return _decoded(content)
 
     async def _authorization(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -229,13 +233,22 @@ def _path(kind: Kind, namespace: str, name: str = "") -> str:
     return f"{root}/{resource.api_version}/namespaces/{namespace}/{resource.plural}" + (f"/{name}" if name else "")
 
 
-def _error(status: int, content: bytes) -> ApiError:
+def _decoded(content: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreachable(f"something else than the API server answers: {error}") from None
+
+
+def _error(status: int, content: bytes, retry_after: str) -> ApiError:
     try:
         answer = msgspec.json.decode(content, type=_Status)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         answer = _Status(message=content[:200].decode(errors="replace"))  # a proxy in between, in its own words
     details = answer.details or _Details()
     kind = {404: NotFound, 409: Conflict, 410: _Expired}.get(status, ApiError)
-    return kind(
-        status, answer.reason or "", answer.message or "", details.causes or (), float(details.retry_after_seconds or 0)
+    # An API server that sheds load says it in the header alone.
+    seconds = details.retry_after_seconds or (
+        int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
     )
+    return kind(status, answer.reason or "", answer.message or "", details.causes or (), float(seconds))

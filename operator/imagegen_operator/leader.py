@@ -68,15 +68,21 @@ class Leader:
 
     async def release(self) -> None:
         """Let another one have the Lease at once. Never raises: it passes by itself when its time is over."""
-        if self._renewing is None or self._lease is None:
+        if self._renewing is None:
             return
         self._renewing.cancel()
         await asyncio.gather(self._renewing, return_exceptions=True)
         try:
             async with asyncio.timeout(_LAST_CALL_SECONDS):
-                await self._leases.replace(self._manifest(self._lease, holder="", seconds=_RELEASED_SECONDS))
+                await self._give_back()
         except (OperatorError, TimeoutError) as error:
-            _LOG.warning("the lease was not released", extra={"cause": str(error)})
+            _LOG.warning("the lease was not released", extra={"cause": str(error) or type(error).__name__})
+
+    async def _give_back(self) -> None:
+        # Read again: a renewal that was cut off may have been written all the same.
+        lease = await self._leases.get(Kind.LEASE, self._settings.namespace, self._settings.lease_name)
+        if lease and (lease.get("spec") or {}).get("holderIdentity") == self.identity:
+            await self._leases.replace(self._manifest(lease, holder="", seconds=_RELEASED_SECONDS))
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()

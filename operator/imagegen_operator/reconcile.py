@@ -13,7 +13,7 @@ import msgspec
 
 from imagegen_contract import names
 from imagegen_contract.conditions import ImageModelStatus, Reason
-from imagegen_operator.errors import ApiError, NotFound
+from imagegen_operator.errors import ApiError, NotFound, OperatorError
 from imagegen_operator.kinds import RESOURCES, Kind
 from imagegen_operator.objects import Manifest, Model, Observed, Outcome
 from imagegen_operator.observe import Reader, Reports, observe
@@ -102,7 +102,14 @@ class Reconciler:
             return  # it was deleted meanwhile
         self._store.written(Kind.IMAGE_MODEL, written)
         for event in events(model.status, after):
+            await self._announce(model, event)
+
+    async def _announce(self, model: Model, event: EventText) -> None:
+        try:
             await self._writer.create_event(_reference(model), event)
+        except OperatorError as error:
+            # The status says it too, and an Event that is written late tells of the past.
+            _LOG.warning("event not written", extra={"model": model.name, "cause": str(error)})
 
     def _timestamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,6 +8,7 @@ import yaml
 
 from cluster.api import Api
 from cluster.control_plane import ControlPlane
+from cluster.kubeconfig import write_kubeconfig
 from imagegen_contract import names
 from imagegen_contract.crd import NAME
 from server_process import wait_until
@@ -22,6 +23,15 @@ def crd(control_plane: ControlPlane) -> None:
     api.apply(yaml.safe_load(_CRD_FILE.read_text()))
     api.wait_for("CustomResourceDefinition", NAME, _is_established)
     wait_until(lambda: _is_served(api), 30, "the API server to serve ImageModels")
+
+
+@pytest.fixture
+def kubeconfig(kubernetes: Api, tmp_path: Path) -> Path:
+    """Return a kubeconfig with all rights and the test's namespace."""
+    path = tmp_path / "kubeconfig"
+    return write_kubeconfig(
+        path, kubernetes.url, token=kubernetes.token, ca=kubernetes.ca, namespace=kubernetes.namespace
+    )
 
 
 def _is_served(api: Api) -> bool:
