@@ -317,7 +317,7 @@ CASES = {
     "the server says that it may not have the weights": Case(
         fails(LoadFailure.ACCESS_DENIED, "the model is gated\nlog in"),
         {
-            **degraded(Reason.WEIGHTS_FAILED, "AccessDenied: the model is gated log in. The server does not try again"),
+            **degraded(Reason.WEIGHTS_FAILED, "AccessDenied: the model is gated log in. The server looks again"),
             WEIGHTS: ("False", Reason.WEIGHTS_FAILED, "the model is gated log in."),
         },
     ),

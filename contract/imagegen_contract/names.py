@@ -41,6 +41,7 @@ RECLAIM_ANNOTATION = f"{API_GROUP}/reclaim-policy"
 """On claims that stay when their ImageModel goes."""
 
 MAX_OBJECT_NAME = 40
+"""Longest name of an ImageModel, in characters: the names of its children and pods are longer."""
 _HASH_CHARACTERS = 8
 
 

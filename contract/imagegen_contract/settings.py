@@ -6,6 +6,7 @@ list field is comma-separated. Flags win over environment.
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import TypeVar, cast
 
 import msgspec
@@ -71,8 +72,13 @@ def write_environment(settings: msgspec.Struct, prefix: str) -> dict[str, str]:
 
 def _changed(settings: msgspec.Struct) -> dict[str, object]:
     """Return the fields that are not at their default, by name on the wire; structs as such dictionaries again."""
-    fields = [(field, getattr(settings, field.name)) for field in msgspec.structs.fields(type(settings))]
+    fields = [(field, getattr(settings, field.name)) for field in _fields(type(settings))]
     return {field.encode_name: _plain(value) for field, value in fields if value != _default(field)}
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(struct)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:

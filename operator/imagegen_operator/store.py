@@ -13,6 +13,8 @@ from imagegen_operator.kinds import CHILDREN, Kind
 from imagegen_operator.models import parse_model
 from imagegen_operator.objects import Manifest, Model, text_of
 
+_FINISHED = frozenset({"Failed", "Succeeded"})
+_FINISHED_KEPT = 5
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -91,6 +93,7 @@ class Store:
         owner = model_of(manifest)
         if kind is Kind.POD:
             self._pods.setdefault(owner, set()).add(name)
+            self._drop_finished(owner)
         return owner
 
     def _take_model(self, model: Model) -> None:
@@ -114,6 +117,15 @@ class Store:
             owner = model_of(manifest)
             self._pods.get(owner, set()).discard(name)
             self._changed(owner)
+
+    def _drop_finished(self, owner: str) -> None:
+        """Keep the newest few of the pods that are over: a node that refuses them leaves hundreds a minute behind."""
+        pods = self._objects[Kind.POD]
+        finished = [name for name in self._pods[owner] if text_of(pods[name], "status", "phase") in _FINISHED]
+        if len(finished) > _FINISHED_KEPT:
+            oldest = min(finished, key=lambda name: (text_of(pods[name], "metadata", "creationTimestamp"), name))
+            del pods[oldest]
+            self._pods[owner].discard(oldest)
 
     def _tell(self, models: Iterable[str]) -> None:
         for name in models:

@@ -1,5 +1,6 @@
 """The start of a server: it listens before it can serve, and wrong settings end it with words."""
 
+import json
 import os
 import re
 import socket
@@ -79,6 +80,20 @@ def test_every_wrong_setting_is_told_at_once(folder: Path) -> None:
         "IMAGEGEN_SERVER_DEVICE",
         "IMAGEGEN_SERVER_HOTS",
         "IMAGEGEN_SERVER_MAX_IMAGES",
+    ]
+
+
+def test_a_pod_of_a_newer_operator_serves_and_names_what_it_left_out() -> None:
+    model = {"publisher": "imagegen", "family": "shapes", "version": "1", "id": "imagegen/shapes"}
+    model |= {"source": "builtin://shapes", "gpu": {"count": 0, "share": 0.5}}
+    environment = {"IMAGEGEN_SERVER_MODEL": json.dumps(model), "IMAGEGEN_SERVER_COMPILE": "true"}
+    with start_server(environment=environment) as pod:
+        pod.wait_ready()
+        assert pod.post({"prompt": "a red circle", "size": "128x128"}).status_code == 200
+        told = [line["setting"] for line in pod.log if line["message"] == "a setting was left out"]
+    assert [line.split(":")[0] for line in told] == [
+        "IMAGEGEN_SERVER_COMPILE",
+        "IMAGEGEN_SERVER_MODEL field gpu.share",
     ]
 
 

@@ -38,6 +38,7 @@ class Scene:
         self.store = Store(self.told.append)
 
     def news(self) -> set[str]:
+        """Return who was told about since the last call."""
         told = set(self.told)
         self.told.clear()
         return told
@@ -170,3 +171,15 @@ def test_what_nobody_reads_is_not_kept(scene: Scene) -> None:
     assert live is not None
     assert "managedFields" not in live["metadata"]
     assert live["metadata"]["annotations"] == {"kept": "yes"}
+
+
+def test_of_pods_that_are_over_the_newest_few_are_kept(scene: Scene) -> None:
+    scene.store.put(Kind.POD, child("m-alive", "m", 1, status={"phase": "Running"}))
+    for number in range(20):
+        over = child(f"m-{number:02}", "m", 2 + number, status={"phase": "Failed"})
+        over["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{number:02}Z"
+        scene.store.put(Kind.POD, over)
+    kept = [pod["metadata"]["name"] for pod in scene.store.pods("m")]
+    assert kept == ["m-15", "m-16", "m-17", "m-18", "m-19", "m-alive"]
+    scene.store.remove(Kind.POD, child("m-03", "m", 99))
+    assert len(scene.store.pods("m")) == 6

@@ -4,6 +4,7 @@ One pod speaks for all: one that failed before one that loads, the one that is f
 """
 
 from imagegen_contract.conditions import Reason
+from imagegen_contract.load_failures import MENDED_ELSEWHERE
 from imagegen_contract.server_status import DownloadProgress, ModelStatus
 from imagegen_operator.conditions.facts import Facts
 from imagegen_operator.conditions.verdicts import Verdict, first
@@ -32,6 +33,8 @@ def _failed(facts: Facts) -> Verdict | None:
 
 def what_follows(report: ModelStatus) -> str:
     """Return what the server does after a failed load."""
+    if report.state == "failed" and report.reason in MENDED_ELSEWHERE:
+        return "The server looks again every 5 minutes."
     if report.state == "failed":
         return "The server does not try again by itself; it does in a new pod."
     return "The server tries again by itself."
