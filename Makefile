@@ -13,7 +13,7 @@ DEVICE ?= cuda
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-quick acceptance check format bench gpu-check generate lock image sheet demo-model clean
+.PHONY: help setup serve test test-images test-quick acceptance check format bench gpu-check generate lock image sheet demo-model clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,8 +36,11 @@ setup: $(VENV)/.stamp ## Make the environment in .venv (the targets below do it 
 serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
 	@exec $(BIN)/imagegen-server --host $(HOST) --port $(PORT)
 
-test: setup ## Run all tests
-	$(PYTEST)
+test: setup ## Run all tests but those of the images
+	$(PYTEST) -m "not images"
+
+test-images: setup ## Build the server's image and run it, in a container and in pods of a real node (root, Linux)
+	$(PYTEST) -m images
 
 test-quick: setup ## Run the tests that take under two minutes together
 	$(PYTEST) -m "not slow and not acceptance"
@@ -66,7 +69,7 @@ bench: setup ## Run the quick form of all benchmarks
 gpu-check: setup ## Check pictures, speed and memory on a GPU (DEVICE=cuda or cpu)
 	KINETO_LOG_LEVEL=99 PYTHONPATH=tests $(BIN)/python benchmarks/gpu_check.py --device $(DEVICE) $(if $(WRITE),--write)
 
-generate: setup ## Write the generated files (settings page, OpenAPI document, packaged catalog)
+generate: setup ## Write the generated files (pages of docs/, OpenAPI document, resource definition, packaged catalog)
 	$(BIN)/python tools/generate.py
 
 sheet: setup ## Make the README's contact sheet with a running server (PORT=8000)

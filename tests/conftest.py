@@ -8,6 +8,9 @@ import pytest
 
 from server_process import Server, start_server
 
+pytest_plugins = ["cluster.fixtures", "container_image"]
+"""Nothing of a Kubernetes starts, and no image is built, before a test asks for it."""
+
 _POINTS = pytest.StashKey[list[tuple[str, str, str]]]()
 _SHOWN = pytest.StashKey[list[tuple[str, str]]]()
 

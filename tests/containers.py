@@ -101,7 +101,8 @@ class Store:
         )
         self.environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(settings)}  # noqa: TID251 - a child's
         """What makes buildah and podman work in this store."""
-        self._folder = folder
+        self.folder = folder
+        """Where everything lies."""
 
     def run(self, *command: str, seconds: float = _SECONDS, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a program in this store; unless told otherwise it must succeed."""
@@ -119,7 +120,7 @@ class Store:
         """Make the base image out of Debian's packages, unless it is there: no registry is asked for one."""
         if self.run("podman", "image", "exists", BASE_IMAGE, check=False).returncode == 0:
             return
-        archive = self._folder / "base.tar"
+        archive = self.folder / "base.tar"
         debian = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_BASE_PACKAGES}", "bookworm", str(archive)]
         self.run(*debian, seconds=300)
         self.run("podman", "import", str(archive), BASE_IMAGE, seconds=120)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 STOP_SECONDS = 30.0
@@ -76,10 +78,15 @@ class LoggedProcess:
         self._lines.put(None)
 
 
-def start_module(module: str, *flags: str, environment: dict[str, str], cwd: Any = None) -> "subprocess.Popen[str]":
-    """Start ``python -m module`` with JSON logs and this environment on top of the test's own."""
+def start_module(
+    module: str, *flags: str, environment: dict[str, str], cwd: Path | None = None, inside: Sequence[str] = ()
+) -> "subprocess.Popen[str]":
+    """Start ``python -m module`` with JSON logs and this environment on top of the test's own.
+
+    ``inside`` is a command that runs the one behind it somewhere else, such as in another network namespace.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", module, "--log-format", "json", *flags],
+        [*inside, sys.executable, "-m", module, "--log-format", "json", *flags],
         env={**os.environ, **environment},  # noqa: TID251 - a child needs its parent's environment
         cwd=cwd,
         stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """A real operator process for tests, outside the cluster, by a kubeconfig."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,11 @@ class OperatorProcess(LoggedProcess):
 
 @contextmanager
 def start_operator(
-    kubeconfig: Path, namespace: str, *flags: str, environment: dict[str, str] | None = None
+    kubeconfig: Path,
+    namespace: str,
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Generator[OperatorProcess]:
     """Start an operator for one namespace; end it afterwards."""
     process = start_module(
@@ -37,6 +41,7 @@ def start_operator(
         *("--namespace", namespace, "--port", "0"),
         *flags,
         environment={"KUBECONFIG": str(kubeconfig), **(environment or {})},
+        inside=inside,
     )
     running = OperatorProcess(process)
     try:

@@ -21,8 +21,8 @@ from server_process import wait_until
 READY_SECONDS = 60.0
 NODE_ADDRESS = "10.97.0.1"
 """Where the API server says that it is; only a node, in a network of its own, has an interface with it."""
+SERVICE_ADDRESSES = "10.96.0.0/16"
 
-_SERVICE_ADDRESSES = "10.96.0.0/16"
 _API_SERVICE_ADDRESS = "10.96.0.1"
 _KUBECTL_SECONDS = 60.0
 
@@ -106,11 +106,12 @@ class ControlPlane:
     def start_api_server(self) -> None:
         """Start the API server on its old port and wait until it is ready."""
         pki = self.folder / "pki"
+        address = "0.0.0.0" if self._real_node else "127.0.0.1"  # noqa: S104 - all of a network of its own
         self._component(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
             *(
-                f"--bind-address={'0.0.0.0' if self._real_node else '127.0.0.1'}",
+                f"--bind-address={address}",
                 f"--secure-port={self.port}",
                 f"--advertise-address={NODE_ADDRESS}",
             ),
@@ -119,7 +120,7 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--token-auth-file={self.folder}/tokens",
             "--authorization-mode=Node,RBAC",
-            f"--service-cluster-ip-range={_SERVICE_ADDRESSES}",
+            f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
         )
@@ -157,7 +158,7 @@ class ControlPlane:
             *(f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={self.ca}"),
             "--use-service-account-credentials=false",
             *("--allocate-node-cidrs=true", "--cluster-cidr=10.244.0.0/16"),
-            f"--service-cluster-ip-range={_SERVICE_ADDRESSES}",
+            f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
             f"--controllers={'*' if self._real_node else _WITHOUT_KUBELETS}",
             *("--leader-elect=false", "--secure-port=0", "--kube-api-qps=500", "--kube-api-burst=1000"),
         )

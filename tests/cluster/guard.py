@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MARK = "IMAGEGEN_TEST_CLUSTER"
@@ -30,13 +31,27 @@ def marked(folder: str) -> set[int]:
 
 def end(folder: str) -> None:
     """Kill what is marked and remove the folder."""
+    # What is inside a node's process namespace goes first: its parents outside are there to bury it.
+    _kill_all(lambda: {pid for pid in marked(folder) if _namespace(pid) != _namespace("self")})
+    _kill_all(lambda: marked(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    _remove_cgroups(Path(folder).name)
+
+
+def _kill_all(find: Callable[[], set[int]]) -> None:
     deadline = time.monotonic() + _SECONDS
-    while (pids := marked(folder)) and time.monotonic() < deadline:
+    while (pids := find()) and time.monotonic() < deadline:
         for pid in pids:
             _kill(pid)
         time.sleep(0.02)
-    shutil.rmtree(folder, ignore_errors=True)
-    _remove_cgroups(Path(folder).name)
+
+
+def _namespace(pid: int | str) -> str:
+    """Return the process namespace of a process; that of this one for a process that is gone or not ours."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return _namespace("self")
 
 
 def _remove_cgroups(name: str) -> None:

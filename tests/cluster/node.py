@@ -16,7 +16,7 @@ import httpx
 from cluster.api import Api
 from cluster.binary_images import PAUSE, compiled_image
 from cluster.cgroups import make_cgroups
-from cluster.control_plane import NODE_ADDRESS, ControlPlane
+from cluster.control_plane import NODE_ADDRESS, SERVICE_ADDRESSES, ControlPlane
 from cluster.fake_node import GPU
 from cluster.node_files import NAME, socket_of, write_node_files
 from cluster.processes import Processes
@@ -126,6 +126,11 @@ class NodeCluster:
         """Return a client with all rights."""
         return self.control_plane.api(namespace)
 
+    @property
+    def inside_network(self) -> Sequence[str]:
+        """The command that runs the one behind it in the node's network, where pods can be reached by address."""
+        return self._inside("net")
+
     def run(self, *command: str, seconds: float = _SECONDS) -> str:
         """Run a command in the node's network and mounts and return what it prints.
 
@@ -190,6 +195,7 @@ class NodeCluster:
         self.run("ip", "link", "add", "node", "type", "bridge")
         self.run("ip", "addr", "add", f"{NODE_ADDRESS}/32", "dev", "node")
         self.run("ip", "link", "set", "node", "up")
+        self.run("ip", "route", "add", SERVICE_ADDRESSES, "dev", "node")  # else unreachable before kube-proxy's rules
         self.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 
     def _sleeps(self, children: Path) -> bool:

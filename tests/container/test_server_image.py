@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,16 +23,15 @@ import pytest
 from PIL import Image
 
 from conftest import Show
-from containers import BASE_IMAGE, Container, Store, image_store, lacking, layers
+from container_image import Built
+from containers import Container, Store, layers
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_contract.names import MANAGEMENT_PORT, PUBLIC_PORT
 from server_process import Server, wait_until
 from shapes_oracle import classify, random_scenes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.images, pytest.mark.timeout(1500)]
 
-IMAGE = "localhost/imagegen-test/server"
-BUILD_SECONDS = 1200.0
 SCENES = random_scenes(77, 10)
 ROOT = Path(__file__).parents[2]
 SERVER = Server(f"http://127.0.0.1:{PUBLIC_PORT}")
@@ -65,52 +63,6 @@ print(json.dumps({"status": status, "user": pwd.getpwuid(os.getuid()).pw_name,
     "networks": [name for _, name in socket.if_nameindex()], "folders": {folder: writes(folder) for folder in folders},
     "caches": {folder: writes(folder) for folder in caches}}))
 """
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
-    if lacks := lacking():
-        pytest.skip(f"needs {lacks} to build and run containers")
-    with image_store(keep=os.environ.get("IMAGEGEN_KEEP_TEST_IMAGES") == "true") as store:  # noqa: TID251 - a test run
-        store.make_base()
-        yield store
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of what an image is built from: to change it, and so that nobody else changes it meanwhile.
-
-    Only its owner may read it, as with a strict umask: the server runs as somebody else and must read it all the same.
-    """
-    copy = tmp_path_factory.mktemp("checkout")
-    for name in ("contract", "inference_server", "cli", "demo_model", "requirements", "tools"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "Dockerfile.server", ".dockerignore"):
-        shutil.copy2(ROOT / name, copy / name)
-    for path in copy.rglob("*"):
-        path.chmod(path.stat().st_mode & 0o700)
-    return copy
-
-
-class Built:
-    """An image, how long its build took, and what it printed."""
-
-    def __init__(self, store: Store, checkout: Path, tag: str) -> None:
-        command = ["make", "--directory", str(checkout), "image", f"IMAGE={IMAGE}", f"TAG={tag}", "ENGINE=buildah"]
-        # chroot: buildah would set up cgroups and limits otherwise, which not every machine lets it do.
-        flags = ["BUILD_FLAGS=--isolation chroot --pull=never", f"BASE_IMAGE={BASE_IMAGE}", f"PYTHON={sys.executable}"]
-        started = time.monotonic()
-        done = store.run("nice", "-n", "5", *command, *flags, seconds=BUILD_SECONDS)
-        self.seconds = time.monotonic() - started
-        self.printed = done.stdout + done.stderr
-        self.name = f"{IMAGE}:{tag}"
-        self.facts: dict[str, Any] = json.loads(store.run("podman", "image", "inspect", self.name).stdout)[0]
-        """What podman says of it."""
-
-
-@pytest.fixture(scope="module")
-def built(store: Store, checkout: Path) -> Built:
-    return Built(store, checkout, "1")
 
 
 @pytest.fixture(scope="module")

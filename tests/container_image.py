@@ -1,0 +1,70 @@
+"""The server's image, built once for all tests that run it, in containers or in pods.
+
+It is built from a copy of the checkout. IMAGEGEN_KEEP_TEST_IMAGES=true keeps the images, so that the next run takes
+seconds instead of minutes; `rm -r` of the folder that containers.py names ends that.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containers import BASE_IMAGE, Store, image_store, lacking
+
+IMAGE = "localhost/imagegen-test/server"
+BUILD_SECONDS = 1200.0
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """Return the image store of this run."""
+    if lacks := lacking():
+        pytest.skip(f"needs {lacks} to build and run containers")
+    with image_store(keep=os.environ.get("IMAGEGEN_KEEP_TEST_IMAGES") == "true") as store:  # noqa: TID251 - a test run
+        store.make_base()
+        yield store
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of what an image is built from: to change it, and so that nobody else changes it meanwhile.
+
+    Only its owner may read it, as with a strict umask: the server runs as somebody else and must read it all the same.
+    """
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("contract", "inference_server", "operator", "cli", "demo_model", "requirements", "tools"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "Dockerfile.server", ".dockerignore"):
+        shutil.copy2(ROOT / name, copy / name)
+    for path in copy.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    return copy
+
+
+class Built:
+    """An image, how long its build took, and what it printed."""
+
+    def __init__(self, store: Store, checkout: Path, tag: str) -> None:
+        command = ["make", "--directory", str(checkout), "image", f"IMAGE={IMAGE}", f"TAG={tag}", "ENGINE=buildah"]
+        # chroot: buildah would set up cgroups and limits otherwise, which not every machine lets it do.
+        flags = ["BUILD_FLAGS=--isolation chroot --pull=never", f"BASE_IMAGE={BASE_IMAGE}", f"PYTHON={sys.executable}"]
+        started = time.monotonic()
+        done = store.run("nice", "-n", "5", *command, *flags, seconds=BUILD_SECONDS)
+        self.seconds = time.monotonic() - started
+        self.printed = done.stdout + done.stderr
+        self.name = f"{IMAGE}:{tag}"
+        self.facts: dict[str, Any] = json.loads(store.run("podman", "image", "inspect", self.name).stdout)[0]
+        """What podman says of it."""
+
+
+@pytest.fixture(scope="session")
+def built(store: Store, checkout: Path) -> Built:
+    """Return the server's image."""
+    return Built(store, checkout, "1")
