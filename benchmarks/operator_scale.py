@@ -7,6 +7,7 @@ measured is the operator and not the scheduler. The API server and its controlle
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psutil
 import yaml
@@ -184,6 +186,12 @@ def _edit(api: Api, models: int, edits: int) -> list[float]:
 
 
 def _watch(api: Api, arrived: dict[str, float], news: threading.Condition) -> None:
+    # It ends with the control plane, which is an error to the one who reads.
+    with contextlib.suppress(httpx.TransportError):
+        _follow(api, arrived, news)
+
+
+def _follow(api: Api, arrived: dict[str, float], news: threading.Condition) -> None:
     path = api.path("Deployment")
     for line in api.lines(path, {"watch": "1", "timeoutSeconds": "600"}):
         event: dict[str, Any] = json.loads(line)

@@ -39,9 +39,7 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def node(
-    node_cluster: NodeCluster, store: Store, built: Built, tmp_path_factory: pytest.TempPathFactory
-) -> NodeCluster:
+def node(node_cluster: NodeCluster, store: Store, built: Built) -> NodeCluster:
     """Return the node, with the server's image and one GPU that only the scheduler knows of."""
     archive = store.folder / "server.tar"
     store.run("podman", "save", "--output", str(archive), built.name, seconds=600)
@@ -74,6 +72,7 @@ def operator(node: NodeCluster, kubernetes: Api, built: Built, tmp_path: Path) -
         ca=kubernetes.ca,
         namespace=kubernetes.namespace,
     )
+    namespace = kubernetes.namespace
     flags = ("--server-image", built.name, "--status-poll-seconds", "1")
     with start_operator(path, namespace, *flags, inside=node.inside_network) as running:
         running.wait_leading()
