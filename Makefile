@@ -13,7 +13,7 @@ DEVICE ?= cuda
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-images test-quick acceptance check format bench gpu-check generate lock image sheet demo-model clean
+.PHONY: help setup serve test test-images test-quick acceptance check format bench gpu-check generate lock image sheet cluster demo-model clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
 image: ## Build the server's image (IMAGE= TAG= BASE_IMAGE= ENGINE=docker|podman|buildah BUILD_FLAGS=)
 	@$(PYTHON) tools/build_image.py --name '$(or $(IMAGE),imagegen-server)' --tag '$(TAG)' --base '$(BASE_IMAGE)' \
 		--engine '$(ENGINE)' $(BUILD_FLAGS)
+
+cluster: setup ## Run a Kubernetes to try things on, until Ctrl-C (NODE=1: pods run; needs root)
+	@PYTHONPATH=tests exec $(BIN)/python -m cluster $(if $(NODE),--node)
 
 demo-model: setup ## Train the embedded model (QUICK=1: every stage in a minute; INSTALL=1: ship it; THREADS=)
 	$(BIN)/python -m imagegen_shapes_training $(if $(QUICK),--quick) $(if $(INSTALL),--install) $(if $(THREADS),--threads $(THREADS))

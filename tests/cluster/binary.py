@@ -1,6 +1,7 @@
 """The programs of the test cluster: found in the user's cache, else built from the sources beside this file, once.
 
-``python3 tests/cluster/binary.py devcluster`` prints where the program is looked for, whether it is there or not.
+``python3 tests/cluster/binary.py devcluster`` prints where the program is looked for, whether it is there or not;
+``--build`` makes sure that it is.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def cached(program: str, say: Callable[[str], None] = print) -> Path:
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock")):
+    with _locked(path.with_name(f"{path.name}.lock")):
         if not path.is_file():  # another run may have built it while this one waited
             _build(program, path, say)
     return path
@@ -125,4 +126,6 @@ def _locked(path: Path) -> Generator[None]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", choices=sorted(_VERSIONS))
-    print(cache_path(parser.parse_args().program))  # noqa: T201
+    parser.add_argument("--build", action="store_true")
+    given = parser.parse_args()
+    print(cached(given.program) if given.build else cache_path(given.program))  # noqa: T201

@@ -13,33 +13,45 @@ from cluster.control_plane import ControlPlane
 from cluster.namespaces import create_namespace
 from cluster.node import NodeCluster, lacking
 
-
-@pytest.fixture(scope="session")
-def terminal(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Return a function that shows a line to the person in front, past pytest's capture."""
-    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(line, flush=True)  # noqa: T201 - a build of minutes is announced
-
-    return say
+_FOUND = pytest.StashKey[dict[str, Path | NoBinary]]()
+_PROGRAMS = {"control_plane": ("devcluster",), "node_cluster": ("devcluster", "dns")}
+"""What the fixtures run."""
 
 
-def _program(name: str, say: Callable[[str], None]) -> Path:
-    """Return a program of binary.py; skip the test in words where it cannot be had, which fails it in CI."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the programs that the chosen tests need now: it takes longer than a test may."""
+    config = session.config
+    if config.option.collectonly:
+        return
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    fixtures = asked & (_PROGRAMS.keys() - ({"node_cluster"} if lacking() else set()))
+    config.stash[_FOUND] = {
+        name: _find(name, reporter.write_line) for fixture in sorted(fixtures) for name in _PROGRAMS[fixture]
+    }
+
+
+def _find(program: str, say: Callable[[str], None]) -> Path | NoBinary:
     try:
-        return devcluster(say) if name == "devcluster" else cached(name, say)
+        return devcluster(say) if program == "devcluster" else cached(program, say)
     except NoBinary as error:
-        pytest.skip(str(error))
+        return error
+
+
+def _program(config: pytest.Config, name: str) -> Path:
+    """Return a program; skip the test in words where it cannot be had, which fails it in CI."""
+    found = config.stash[_FOUND].get(name) or _find(name, print)
+    if isinstance(found, NoBinary):
+        pytest.skip(str(found))
+    return found
 
 
 @pytest.fixture(scope="session")
-def node_cluster(terminal: Callable[[str], None]) -> Iterator[NodeCluster]:
+def node_cluster(pytestconfig: pytest.Config) -> Iterator[NodeCluster]:
     """Return a Kubernetes with a node that runs pods, shared by all tests of the run; mark these ``node``."""
     if lacks := lacking():
         pytest.skip(f"no Kubernetes node here: {lacks} missing")
-    running = NodeCluster(_program("devcluster", terminal), dns=_program("dns", terminal))
+    running = NodeCluster(_program(pytestconfig, "devcluster"), dns=_program(pytestconfig, "dns"))
     try:
         running.start()
         yield running
@@ -48,9 +60,9 @@ def node_cluster(terminal: Callable[[str], None]) -> Iterator[NodeCluster]:
 
 
 @pytest.fixture(scope="session")
-def control_plane(terminal: Callable[[str], None]) -> Iterator[ControlPlane]:
+def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
     """Return a control plane, shared by all tests of the run; a test leaves the API server running."""
-    running = ControlPlane(_program("devcluster", terminal))
+    running = ControlPlane(_program(pytestconfig, "devcluster"))
     try:
         running.start()
         yield running

@@ -10,6 +10,8 @@ from pathlib import Path
 from cluster.guard import MARK, marked
 
 _STOP_SECONDS = 30.0
+_REMOVAL_SECONDS = 300.0
+"""The guard removes the folder, and a node's has images of 6 GB."""
 
 
 class Processes:
@@ -68,4 +70,4 @@ class Processes:
             self._guard.stdin.close()
         for process in self._running.values():
             process.wait(_STOP_SECONDS)
-        self._guard.wait(_STOP_SECONDS)
+        self._guard.wait(_REMOVAL_SECONDS)
