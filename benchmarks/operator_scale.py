@@ -119,7 +119,7 @@ def _scene(api: Api, kubeconfig: Path, models: int, edits: int, idle: float) -> 
     with start_operator(kubeconfig, api.namespace, *flags) as operator:
         began, url, process = time.monotonic(), operator.listening(), psutil.Process(operator.process.pid)
         peak = _Peak(process)
-        wait_until(lambda: _told(url) == models, START_SECONDS, "all models to have a status", every=0.2)
+        wait_until(lambda: _told(url) == models, START_SECONDS, "all models to have a status", every=1.0)
         cold, cpu = time.monotonic() - began, sum(process.cpu_times()[:2])
         requests = metric(url, "imagegen_operator_requests_total")
         _check(api, models)

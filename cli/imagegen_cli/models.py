@@ -1,4 +1,4 @@
-"""``imagegen models``: a server's models, their state, loading and unloading; adding to a catalog and checking it."""
+"""``imagegen models``: a server's models, their state, loading and unloading; a catalog file: add, check, convert."""
 
 import argparse
 import shutil
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from imagegen_cli import models_add, models_load
+from imagegen_cli import models_add, models_load, models_to_crd
 from imagegen_cli.client import Client, add_server_options
 from imagegen_cli.command import Command, CommandError, UsageError
 from imagegen_cli.model_words import table
@@ -31,6 +31,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     action("load", "load a model and wait until it is ready", models_load.configure_load, models_load.load)
     action("unload", "take a model off a server's device", models_load.configure_unload, models_load.unload)
     action("add", "add a model of the Hugging Face Hub to a catalog file", models_add.configure, models_add.run)
+    action("to-crd", "print the models of a catalog file as ImageModels", models_to_crd.configure, models_to_crd.run)
     action("check", "name every problem of a catalog file", _configure_check, _check)
 
 

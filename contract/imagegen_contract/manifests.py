@@ -1,6 +1,6 @@
 """ImageModels out of a catalog's entries, as the operator applies them and `imagegen models to-crd` prints them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,24 @@ def read_entries(content: bytes, where: str) -> list[dict[str, Any]]:
     """
     parse_catalog(content, where)
     return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+
+
+def image_models(
+    entries: Iterable[Mapping[str, Any]], *, namespace: str = "", labels: Mapping[str, str] | None = None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the ImageModels of ``entries`` by object name, and problems in words.
+
+    Ids may differ and their object names not (``a/b`` and ``a-b``): the first has the name, the second is a problem.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for entry in entries:
+        model = image_model(entry, namespace=namespace, labels=labels)
+        first = models.setdefault(model["metadata"]["name"], model)
+        if first is not model:
+            name, taken_by = model["metadata"]["name"], first["spec"]["id"]
+            problems.append(f"{entry['id']}: left out, since its object name {name} is that of {taken_by} already")
+    return models, problems
 
 
 def image_model(

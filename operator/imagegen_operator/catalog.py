@@ -32,8 +32,10 @@ _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
 _CONFLICTS_TRIED = 3
 
-_REFUSED_ALONE = frozenset({400, 409, 422})
-"""Refusals that speak of one entry: the others are applied all the same."""
+_REFUSED_ALL = frozenset({401, 429, 502, 503, 504})
+"""Refusals that the next entry would meet too. Any other speaks of one, and the others are applied all the same: even
+500, with which the API server refuses a field that an older resource definition does not have.
+"""
 
 
 class Models(Protocol):
@@ -59,10 +61,13 @@ class Models(Protocol):
 class CatalogApplier:
     """Follows one file. Belongs to one event loop."""
 
-    def __init__(self, models: Models, settings: OperatorSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, models: Models, settings: OperatorSettings, metrics: Metrics, *, look_seconds: float = _LOOK_SECONDS
+    ) -> None:
         self._models = models
         self._settings = settings
         self._metrics = metrics
+        self._look_seconds = look_seconds
         self._problems: tuple[str, ...] = ()
         """What is wrong at the moment, each told once."""
         self._applied: dict[str, tuple[Manifest, str, int]] = {}
@@ -80,7 +85,7 @@ class CatalogApplier:
                 done = await self._attempt(content)
                 again = loop.time() + (self._settings.resync_seconds if done else _RETRY_SECONDS)
             known = content
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self._look_seconds)
 
     async def sync(self, content: bytes) -> list[str]:
         """Apply a catalog; return what could not be done, in words. Raise CatalogError when the catalog is wrong."""
@@ -136,16 +141,15 @@ class CatalogApplier:
         if known is not None and self._applied.get(name) == _applied(manifest, known):
             return []
         try:
-            self._applied[name] = _applied(manifest, await self._apply(manifest))
+            self._applied[name] = _applied(manifest, await self._apply(manifest, _scaled_to_zero(manifest, known)))
         except ApiError as error:
-            if error.status not in _REFUSED_ALONE:
+            if error.status in _REFUSED_ALL:
                 raise
             return [f"ImageModel {name}: {error}"]
         return []
 
-    async def _apply(self, manifest: Manifest) -> Manifest:
+    async def _apply(self, manifest: Manifest, given_up: tuple[str, ...]) -> Manifest:
         """Apply what is nobody else's; return the ImageModel as it is now."""
-        given_up: tuple[str, ...] = ()
         for _ in range(_CONFLICTS_TRIED):
             try:
                 rest = without(manifest, given_up)
@@ -164,11 +168,16 @@ class CatalogApplier:
         name = text_of(written, "metadata", "name")
         if given_up and self._given_up.get(name) != given_up:
             fields = ", ".join(field.removeprefix(".") for field in given_up)
-            message = f"{fields} was changed by somebody else and stays so; the catalog's value is not used"
-            await self._models.create_event(
-                _reference(written), EventText(type="Normal", reason="CatalogFieldKept", message=message)
-            )
+            message = f"{fields}: changed by somebody else and stays so; the catalog's value is not used"
+            _LOG.info("kept what somebody else changed", extra={"object": name, "fields": fields})
+            await self._announce(written, EventText(type="Normal", reason="CatalogFieldKept", message=message))
         self._given_up[name] = given_up
+
+    async def _announce(self, written: Manifest, event: EventText) -> None:
+        try:
+            await self._models.create_event(_reference(written), event)
+        except OperatorError as error:
+            _LOG.warning("event not written", extra={"cause": str(error)})
 
     async def _remove(self, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
@@ -181,6 +190,17 @@ class CatalogApplier:
 
 def _applied(manifest: Manifest, known: Manifest) -> tuple[Manifest, str, int]:
     return manifest, known["metadata"]["uid"], known["metadata"]["generation"]
+
+
+def _scaled_to_zero(manifest: Manifest, known: Manifest | None) -> tuple[str, ...]:
+    """Return the field that `kubectl scale --replicas=0` and autoscalers set, if they did and the entry says another.
+
+    A Scale leaves a zero out, so the API server notes nobody as its owner, and no conflict would tell of it.
+    """
+    if known is None or known["spec"].get("replicas") != 0 or not manifest["spec"].get("replicas"):
+        return ()
+    held = (each.get("fieldsV1", {}).get("f:spec", {}) for each in known["metadata"].get("managedFields", ()))
+    return () if any("f:replicas" in fields for fields in held) else (".spec.replicas",)
 
 
 def _reference(manifest: Manifest) -> Manifest:

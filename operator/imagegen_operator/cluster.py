@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME, InClusterConfigLoader
 
 from imagegen_contract import names
 from imagegen_operator.errors import ApiError, Cause, ConfigurationError, Conflict, NotFound, Unreachable
@@ -25,12 +26,14 @@ from imagegen_operator.metrics import Metrics
 from imagegen_operator.objects import Manifest
 from imagegen_operator.transitions import EventText
 
-_REQUEST_TIME = aiohttp.ClientTimeout(total=30.0)
-"""Seconds. The API server itself gives up a request after 60 s; ours are small."""
+_REQUEST_SECONDS = 30.0
+"""The API server itself gives up a request after 60 s; ours are small."""
 
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds the token of its service account, the authority to trust, and its namespace."""
+
 _LISTS_TRIED = 3
 _NOTE_BYTES = 1024
 """The API server refuses an Event that says more."""
@@ -52,11 +55,12 @@ class _Status(msgspec.Struct):
 class Cluster:
     """One API server. Every method raises ApiError when it refuses, and Unreachable when it does not answer."""
 
-    def __init__(self, client: ApiClient, namespace: str, metrics: Metrics) -> None:
+    def __init__(self, client: ApiClient, namespace: str, metrics: Metrics, request_seconds: float) -> None:
         self.namespace = namespace
         """The namespace of the credentials: the pod's own, or the kubeconfig's."""
         self._client = client
         self._metrics = metrics
+        self._time = aiohttp.ClientTimeout(total=request_seconds)
 
     @property
     def server(self) -> str:
@@ -64,16 +68,20 @@ class Cluster:
         return self._client.configuration.host
 
     def session(self, *, middlewares: Sequence[aiohttp.ClientMiddlewareType]) -> aiohttp.ClientSession:
-        """Return a session of the running loop that uses the same TLS and the credentials of the moment."""
+        """Return a session of the running loop that uses the same TLS, proxy and the credentials of the moment."""
+        known = self._client.configuration
 
         async def authorize(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
             request.headers.update(await self._authorization())
+            request.server_hostname = known.tls_server_name
             return await handler(request)
 
         connector = aiohttp.TCPConnector(ssl=self._client.rest_client.ssl_context, limit=0)
-        return aiohttp.ClientSession(connector=connector, middlewares=(authorize, *middlewares), trust_env=True)
+        return aiohttp.ClientSession(
+            connector=connector, middlewares=(authorize, *middlewares), trust_env=True, proxy=known.proxy
+        )
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return an object, None when there is none."""
@@ -150,7 +158,8 @@ class Cluster:
         query = {"limit": str(_PAGE), **({"labelSelector": label_selector} if label_selector else {})}
         while True:
             page = await self._call("GET", kind, _path(kind, namespace), query)
-            items += page["items"]
+            # The items of a list leave out what the list says for all of them.
+            items += [{"apiVersion": RESOURCES[kind].api_version, "kind": str(kind), **each} for each in page["items"]]
             following = page["metadata"].get("continue")
             if not following:
                 return items, page["metadata"]["resourceVersion"]
@@ -171,7 +180,7 @@ class Cluster:
             arguments = await self._client.param_serialize(
                 method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=_AUTH
             )
-            response = await self._client.call_api(*arguments, _request_timeout=_REQUEST_TIME)
+            response = await self._client.call_api(*arguments, _request_timeout=self._time)
             code, content = str(response.status), await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"the API server does not answer: {str(error) or type(error).__name__}") from None
@@ -197,25 +206,30 @@ class _Expired(ApiError):
 
 
 @contextlib.asynccontextmanager
-async def connect(environment: Mapping[str, str], metrics: Metrics) -> AsyncGenerator[Cluster]:
-    """Connect with the pod's service account, or with KUBECONFIG. Raise ConfigurationError when there is neither."""
+async def connect(
+    environment: Mapping[str, str],
+    metrics: Metrics,
+    *,
+    request_seconds: float = _REQUEST_SECONDS,
+    account: Path = _ACCOUNT,
+) -> AsyncGenerator[Cluster]:
+    """Connect with KUBECONFIG, else with the pod's service account. Raise ConfigurationError when there is neither."""
     configuration = Configuration()
     try:
-        namespace = await _configure(configuration, environment)
+        namespace = await _configure(configuration, environment, account)
     except (kube_config.ConfigException, OSError, ValueError) as error:
         raise ConfigurationError(f"no way to a cluster: {error}") from None
     client = ApiClient(configuration)
     try:
-        yield Cluster(client, namespace, metrics)
+        yield Cluster(client, namespace, metrics, request_seconds)
     finally:
         await client.close()
 
 
-async def _configure(configuration: Configuration, environment: Mapping[str, str]) -> str:
+async def _configure(configuration: Configuration, environment: Mapping[str, str], account: Path) -> str:
     path = environment.get("KUBECONFIG", "")
-    if not path and "KUBERNETES_SERVICE_HOST" in environment:
-        kube_config.load_incluster_config(client_configuration=configuration)
-        return await asyncio.to_thread(_read_namespace)
+    if not path and SERVICE_HOST_ENV_NAME in environment:
+        return await asyncio.to_thread(_configure_in_pod, configuration, environment, account)
     loader = await kube_config.load_kube_config(
         config_file=path or None, client_configuration=configuration, persist_config=False
     )
@@ -223,8 +237,12 @@ async def _configure(configuration: Configuration, environment: Mapping[str, str
     return context.get("namespace") or "default"
 
 
-def _read_namespace() -> str:
-    return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+def _configure_in_pod(configuration: Configuration, environment: Mapping[str, str], account: Path) -> str:
+    # The loader reads the token anew every minute: Kubernetes changes it every hour.
+    InClusterConfigLoader(
+        token_filename=str(account / "token"), cert_filename=str(account / "ca.crt"), environ=environment
+    ).load_and_set(configuration)
+    return (account / "namespace").read_text(encoding="utf-8").strip()
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:

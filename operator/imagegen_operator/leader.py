@@ -15,7 +15,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from imagegen_operator.errors import ApiError, OperatorError
+from imagegen_operator.errors import Conflict, OperatorError
 from imagegen_operator.kinds import RESOURCES, Kind
 from imagegen_operator.objects import Manifest
 from imagegen_operator.settings import OperatorSettings
@@ -24,6 +24,9 @@ _LOG = logging.getLogger("imagegen.leader")
 
 _RETRY_SECONDS = 1.0
 """A standby looks, and the leader renews, as often; a released Lease is taken within about that time."""
+
+_TRIES = 5
+"""Of a leader, at least so many within the time of a short Lease."""
 
 _RELEASED_SECONDS = 1
 _LAST_CALL_SECONDS = 3.0
@@ -48,7 +51,7 @@ class Leases(Protocol):
 
 
 class Leader:
-    """One candidate. ``lost`` is set when the Lease could not be renewed in time, or somebody else has it."""
+    """One candidate. ``lost`` is set when the Lease is ours no longer: not renewed in time, taken, or released."""
 
     def __init__(self, leases: Leases, settings: OperatorSettings) -> None:
         self.lost = asyncio.Event()
@@ -58,13 +61,19 @@ class Leader:
         self._lease: Manifest | None = None
         self._seen: tuple[Any, float] = (None, -math.inf)
         """The resource version that the Lease had when it changed last, and when that was, by our own clock."""
+        self._told = ""
         self._renewing: asyncio.Task[None] | None = None
+        self._retry_seconds = min(_RETRY_SECONDS, settings.lease_seconds / _TRIES)
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours, and renew it from then on."""
-        while not await self._attempt():  # noqa: ASYNC110 - nobody tells us that a Lease is free
-            await asyncio.sleep(_RETRY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        self._renewing = asyncio.create_task(self._renew(), name="lease")
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            if await self._attempt_within(self._limit):
+                break
+            await asyncio.sleep(self._retry_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        self._renewing = asyncio.create_task(self._renew(began), name="lease")
 
     async def release(self) -> None:
         """Let another one have the Lease at once. Never raises: it passes by itself when its time is over."""
@@ -74,31 +83,43 @@ class Leader:
         await asyncio.gather(self._renewing, return_exceptions=True)
         try:
             async with asyncio.timeout(_LAST_CALL_SECONDS):
-                await self._give_back()
+                while not await self._give_back():
+                    pass
         except (OperatorError, TimeoutError) as error:
             _LOG.warning("the lease was not released", extra={"cause": str(error) or type(error).__name__})
 
-    async def _give_back(self) -> None:
-        # Read again: a renewal that was cut off may have been written all the same.
+    async def _give_back(self) -> bool:
+        """Return False when a renewal that was cut off came in between."""
         lease = await self._leases.get(Kind.LEASE, self._settings.namespace, self._settings.lease_name)
         if lease and (lease.get("spec") or {}).get("holderIdentity") == self.identity:
-            await self._leases.replace(self._manifest(lease, holder="", seconds=_RELEASED_SECONDS))
-
-    async def _renew(self) -> None:
-        loop = asyncio.get_running_loop()
-        renewed, limit = loop.time(), self._settings.lease_seconds * _RENEWALS_SHARE
-        while loop.time() - renewed < limit:
-            await asyncio.sleep(_RETRY_SECONDS)
             try:
-                async with asyncio.timeout(max(0.1, renewed + limit - loop.time())):
-                    ours = await self._attempt()
-            except TimeoutError:
-                break
-            if ours:
-                renewed = loop.time()
-            elif self._held_by_other():
-                break
-        self.lost.set()
+                await self._leases.replace(self._manifest(lease, holder="", seconds=_RELEASED_SECONDS))
+            except Conflict:
+                return False
+        return True
+
+    async def _renew(self, renewed: float) -> None:
+        """Renew until that fails for too long. Time counts from before a request: its answer may come late."""
+        loop = asyncio.get_running_loop()
+        try:
+            while (left := renewed + self._limit - loop.time()) > 0:
+                await asyncio.sleep(min(left, self._retry_seconds))
+                began = loop.time()
+                # Half of the time at most: a connection that died is closed then, and the next try has a new one.
+                if await self._attempt_within(min(renewed + self._limit - began, self._limit / 2)):
+                    renewed = began
+                elif self._held_by_other():
+                    break
+        finally:
+            self.lost.set()
+
+    async def _attempt_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._attempt()
+        except TimeoutError:
+            self._tell("the API server does not answer in time")
+            return False
 
     async def _attempt(self) -> bool:
         """Take or renew the Lease if that may be; return whether it is ours now."""
@@ -110,19 +131,30 @@ class Leader:
             elif self._may_take(lease):
                 self._lease = await self._leases.replace(self._manifest(lease, self.identity, self._lease_seconds))
             else:
-                self._lease = lease
+                self._lease, self._told = lease, ""
                 return False
-        except ApiError as error:
-            _LOG.info("the lease was not written", extra={"cause": str(error)})
-            return False
+        except Conflict:
+            return False  # another candidate was faster
         except OperatorError as error:
-            _LOG.warning("the lease cannot be reached", extra={"cause": str(error)})
+            self._tell(str(error))
             return False
+        self._told = ""
         return True
+
+    def _tell(self, cause: str) -> None:
+        """Say what is in the way, once: it is tried every second."""
+        if cause != self._told:
+            _LOG.warning("the lease cannot be had", extra={"lease": self._settings.lease_name, "cause": cause})
+        self._told = cause
 
     @property
     def _lease_seconds(self) -> int:
         return math.ceil(self._settings.lease_seconds)
+
+    @property
+    def _limit(self) -> float:
+        """Seconds after which a Lease that was not renewed is lost."""
+        return self._settings.lease_seconds * _RENEWALS_SHARE
 
     def _notice(self, lease: Manifest | None) -> None:
         version = lease["metadata"]["resourceVersion"] if lease else None

@@ -19,9 +19,10 @@ import msgspec
 from imagegen_contract import names
 from imagegen_contract.conditions import Reason
 from imagegen_operator.objects import Manifest, Observed, Outcome, text_of
-from imagegen_operator.resources.claim import claim, immutable_changes
+from imagegen_operator.resources.claim import claim, immutable_changes, with_its_class
 from imagegen_operator.resources.comparison import covers, digest
 from imagegen_operator.resources.deployment import deployment
+from imagegen_operator.resources.pod import SERVER
 from imagegen_operator.resources.service import service
 from imagegen_operator.settings import OperatorSettings
 
@@ -38,16 +39,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(observed: Observed, settings: OperatorSettings) -> Plan:
     """Return what is to be written for what was ``observed``."""
     model, image = observed.model, pinned_image(observed, settings)
-    if refusal := _refusal(observed):
-        return Plan(image=observed.model.status.server_image, outcome=refusal)
     applied = Outcome(reason=Reason.APPLIED, message="All objects are as the spec asks for.")
     if model.deleting:
         return Plan(image=image, outcome=applied)
+    if refusal := _refusal(observed):
+        return Plan(image=model.status.server_image, outcome=refusal)
     kept = _immutable(observed)
     wanted = [(observed.service, service(model)), (observed.deployment, deployment(model, image, settings))]
     volume = claim(model)
     if volume is not None and not kept:
-        wanted.insert(0, (observed.claim, volume))
+        # Pods wait for a claim that is absent. One that is there goes last: it may be refused to grow, and nothing else
+        # is to wait for that.
+        wanted.insert(0 if observed.claim is None else len(wanted), (observed.claim, volume))
     return Plan(apply=tuple(_needed(wanted)), image=image, outcome=kept or applied)
 
 
@@ -67,7 +70,7 @@ def _deployed_image(observed: Observed) -> str:
     if observed.deployment is None:
         return ""
     containers: list[dict[str, Any]] = observed.deployment["spec"]["template"]["spec"]["containers"]
-    return containers[0]["image"]
+    return next((each["image"] for each in containers if each["name"] == SERVER), "")
 
 
 def _refusal(observed: Observed) -> Outcome | None:
@@ -104,7 +107,7 @@ def _needed(wanted: list[tuple[Manifest | None, dict[str, Any]]]) -> Iterator[Ma
     for live, bare in wanted:
         manifest = _marked(bare)
         if live is None or not covers(live, manifest):
-            yield manifest
+            yield manifest if live is None else with_its_class(live, manifest)
 
 
 def _marked(manifest: dict[str, Any]) -> Manifest:

@@ -78,7 +78,10 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 5.0
     watch_silence_seconds: Annotated[
         PositiveSeconds,
-        Meta(description="/healthz fails when a watch was silent for longer; each is renewed every minute"),
+        Meta(
+            description="/healthz fails when a watch was silent for longer; each is renewed, and one that is refused "
+            "or half-open given up, when about half of it is over"
+        ),
     ] = 120.0
     host: Annotated[str, Meta(description="Address of /healthz, /readyz and /metrics; loopback outside a pod")] = (
         "127.0.0.1"

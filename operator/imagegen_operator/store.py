@@ -60,8 +60,11 @@ class Store:
 
     def remove(self, kind: Kind, manifest: Manifest) -> None:
         """Forget an object that was deleted (or whose labels no longer are ours)."""
-        self._gone[text_of(manifest, "metadata", "uid")] = version_of(manifest)
-        self._forget(kind, text_of(manifest, "metadata", "name"))
+        name, version = text_of(manifest, "metadata", "name"), version_of(manifest)
+        self._gone[text_of(manifest, "metadata", "uid")] = version
+        # A namesake that was made since may already be known: by our own write, or from a list.
+        if version >= self._versions.get((kind, name), -1):
+            self._forget(kind, name)
 
     def listing(self) -> None:
         """Say that lists begin: what is deleted from now on is not to come back through them."""
@@ -89,12 +92,20 @@ class Store:
         if kind is Kind.IMAGE_MODEL:
             self._take_model(parse_model(manifest))
             return name
-        self._objects[kind][name] = _trimmed(manifest)
         owner = model_of(manifest)
+        self._leave_former(kind, name, owner)
+        self._objects[kind][name] = _trimmed(manifest)
         if kind is Kind.POD:
             self._pods.setdefault(owner, set()).add(name)
             self._drop_finished(owner)
         return owner
+
+    def _leave_former(self, kind: Kind, name: str, owner: str) -> None:
+        """Have an object whose label was edited leave the ImageModel that it belonged to, and tell that one."""
+        known = self._objects[kind].get(name)
+        if known is not None and (former := model_of(known)) != owner:
+            self._pods.get(former, set()).discard(name)
+            self._changed(former)
 
     def _take_model(self, model: Model) -> None:
         self._models[model.name] = model

@@ -6,6 +6,7 @@ objects carry no trace of it and can be deleted while the operator is away.
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,8 +23,19 @@ _LOG = logging.getLogger("imagegen.watching")
 Received = Callable[[Kind, bool, Manifest], None]
 """Called in the main loop with the kind, whether the object is gone, and the object."""
 
-_RENEWED_SECONDS = 50
-"""The API server ends each watch after as long, so that a watch that works shows a sign of life every minute."""
+_RENEWED_SHARE = 5 / 12
+"""Of the silence that is allowed. The API server ends each watch after as long, so that one that works shows a sign of
+life in time: after 50 s where 120 are allowed.
+"""
+
+_INACTIVE_SHARE = 7 / 12
+"""A watch without any byte for as long is made anew: nothing else tells that a connection is half-open."""
+
+_RETRIED_SHARE = 1 / 2
+"""kopf ends, and with it the process, when a list or a watch is refused for as long."""
+
+_RETRY_SECONDS = 2.0
+"""kopf's own pauses grow to 21 s: as long would the operator be deaf after an outage that is over."""
 
 _STOP_SECONDS = 5.0
 
@@ -44,10 +56,11 @@ class Access(Protocol):
 class Watches:
     """The watches of all kinds. ``ended`` is set, in the main loop, when kopf ended without being told to."""
 
-    def __init__(self, access: Access, namespace: str, received: Received) -> None:
+    def __init__(self, access: Access, namespace: str, silence_seconds: float, received: Received) -> None:
         self.ended = asyncio.Event()
         self._access = access
         self._namespace = namespace
+        self._silence_seconds = silence_seconds
         self._received = received
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
@@ -62,6 +75,8 @@ class Watches:
     async def stop(self) -> None:
         """End the watches; wait a few seconds for it, since the thread ends with the process anyway."""
         self._stop.set()
+        if self._thread.ident is None:
+            return  # it never began
         await asyncio.to_thread(self._thread.join, _STOP_SECONDS)
 
     def ages(self) -> Mapping[Kind, float]:
@@ -71,20 +86,25 @@ class Watches:
 
     def _run(self) -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry(),
-                    settings=_settings(),
-                    namespaces=[self._namespace],
-                    standalone=True,
-                    stop_flag=self._stop,
-                )
-            )
-        except Exception:  # noqa: BLE001 - whatever it was, the process must end and say so
+            asyncio.run(self._watch())
+        except BaseException:  # noqa: BLE001 - whatever it was, a cancellation too: the process must end and say so
             _LOG.exception("kopf ended with an error")
-        if not self._stop.is_set():
-            _LOG.error("the watches ended; this process can do nothing without them")
-            self._loop.call_soon_threadsafe(self.ended.set)
+
+    async def _watch(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(self._silence_seconds),
+                namespaces=[self._namespace],
+                standalone=True,
+                stop_flag=self._stop,
+            )
+        finally:
+            if not self._stop.is_set():
+                _LOG.error("the watches ended; this process can do nothing without them")
+                self._loop.call_soon_threadsafe(self.ended.set)
+            # A thread of kopf's waits for the flag, and the end of the loop for that thread.
+            self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -120,15 +140,16 @@ class Watches:
         return response
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(silence_seconds: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # the kinds are known; it would look for new ones in the whole cluster
     settings.posting.enabled = False
     settings.watching.initial_streaming = False
-    settings.watching.server_timeout = _RENEWED_SECONDS
-    settings.watching.inactivity_timeout = 70
+    settings.watching.server_timeout = max(1, int(silence_seconds * _RENEWED_SHARE))
+    settings.watching.inactivity_timeout = silence_seconds * _INACTIVE_SHARE
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = [_RETRY_SECONDS] * math.ceil(silence_seconds * _RETRIED_SHARE / _RETRY_SECONDS)
     settings.process.ultimate_exiting_timeout = 20
     for kind in WATCHED:
         resource = RESOURCES[kind]

@@ -1,5 +1,7 @@
 """What the operator's tests need of a cluster."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,12 @@ import pytest
 import yaml
 
 from cluster.api import Api
+from cluster.api_proxy import ApiProxy
 from cluster.control_plane import ControlPlane
 from cluster.kubeconfig import write_kubeconfig
 from imagegen_contract import names
 from imagegen_contract.crd import NAME
+from operator_faults import Scene
 from server_process import wait_until
 
 _CRD_FILE = Path(__file__).parents[2] / "deploy/crd.yaml"
@@ -32,6 +36,14 @@ def kubeconfig(kubernetes: Api, tmp_path: Path) -> Path:
     return write_kubeconfig(
         path, kubernetes.url, token=kubernetes.token, ca=kubernetes.ca, namespace=kubernetes.namespace
     )
+
+
+@pytest.fixture
+def scene(kubernetes: Api, api_proxy: ApiProxy, tmp_path: Path) -> Iterator[Scene]:
+    """Return a place for operators whose way to the API server can be broken."""
+    with ExitStack() as stack:
+        stack.callback(api_proxy.heal)
+        yield Scene(kubernetes, api_proxy, tmp_path, stack)
 
 
 def _is_served(api: Api) -> bool:

@@ -62,6 +62,8 @@ def test_an_image_model_becomes_ready_and_nothing_is_written_afterwards(
         assert model["status"]["serverImage"] == IMAGE
         assert "finalizers" not in model["metadata"], "it could not be deleted while no operator runs"
         assert "annotations" not in model["metadata"], "kopf leaves no trace"
+        requests = "imagegen_operator_requests_total"
+        wait_until(lambda: metric(url, requests, method="post", kind="Event") == 1, SECONDS, "the last write", 0.05)
         before, written = versions(kubernetes, "one"), writes(url)
         looks = metric(url, "imagegen_operator_reconciles_total")
         # An event that changes nothing: the operator looks and has nothing to do.
@@ -126,3 +128,18 @@ def test_a_pod_that_is_not_ready_yet_is_running(kubernetes: Api, node: FakeNode)
         )
         assert condition(model, "Ready")["status"] == "False"
         assert condition(model, "Degraded")["status"] == "False"
+
+
+def test_a_cache_comes_and_goes_by_edits(kubernetes: Api) -> None:
+    """The volume changes its kind under its name, which an apply can do with what it wrote itself."""
+    for cache, kind in ((None, "emptyDir"), ({"size": "1Gi"}, "persistentVolumeClaim"), (None, "emptyDir")):
+        kubernetes.apply(image_model("one", **({"cache": cache} if cache else {})))
+
+        def applied(deployment: dict[str, Any], kind: str = kind) -> bool:
+            volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
+            return kind in volumes["cache"]
+
+        kubernetes.wait_for("Deployment", "one", applied)
+        model = kubernetes.get("ImageModel", "one")
+        assert condition(model, "Reconciled")["reason"] in {"", "Applied"}
+    assert kubernetes.find("PersistentVolumeClaim", "one-cache"), "what it holds goes with the ImageModel only"

@@ -116,6 +116,27 @@ def test_a_namesake_made_after_a_deletion_is_known(scene: Scene) -> None:
     assert live["metadata"]["uid"] == "new"
 
 
+def test_news_of_a_deletion_that_come_late_leave_the_namesake_alone(scene: Scene) -> None:
+    scene.store.put(Kind.SERVICE, child("m", "m", 3, uid="old"))
+    scene.store.written(Kind.SERVICE, child("m", "m", 6, uid="new"))
+    scene.store.remove(Kind.SERVICE, child("m", "m", 5, uid="old"))
+    live = scene.store.child(Kind.SERVICE, "m")
+    assert live is not None
+    assert live["metadata"]["uid"] == "new"
+
+
+@pytest.mark.parametrize("kind", [Kind.POD, Kind.DEPLOYMENT])
+def test_an_edited_label_tells_the_former_model_too(scene: Scene, kind: Kind) -> None:
+    """As people do who take a pod out of a Service to look at it."""
+    scene.store.put(kind, child("m-x1", "m", 3))
+    scene.news()
+    scene.store.put(kind, child("m-x1", "debug", 4))
+    assert scene.news() == {"m", "debug"}
+    scene.store.remove(kind, child("m-x1", "debug", 5))
+    assert scene.store.pods("m") == ()
+    assert scene.store.pods("debug") == ()
+
+
 def test_a_list_prunes_what_vanished_unseen_but_not_what_is_newer_than_itself(scene: Scene) -> None:
     scene.store.put(Kind.POD, child("ghost", "m", 3))
     scene.store.put(Kind.POD, child("known", "m", 4))

@@ -28,6 +28,17 @@ def claim(model: Model) -> dict[str, Any] | None:
     return {**manifest, "spec": {"accessModes": [cache.access_mode], "resources": storage, **chosen}}
 
 
+def with_its_class(live: Manifest, wanted: Manifest) -> Manifest:
+    """Return a claim to write with the class that it has, where ``wanted`` names none; other kinds as they are.
+
+    Whoever wrote a class and then leaves it out removes it, which Kubernetes refuses.
+    """
+    found = live["spec"].get("storageClassName")
+    if wanted["kind"] != Kind.CLAIM or found is None:
+        return wanted
+    return {**wanted, "spec": {"storageClassName": found, **wanted["spec"]}}
+
+
 def immutable_changes(live: Manifest, wanted: Manifest) -> list[str]:
     """Return in words what ``wanted`` would change of a claim and nobody may: class, access mode, a smaller size."""
     changes: list[str] = []

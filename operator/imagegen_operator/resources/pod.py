@@ -15,6 +15,9 @@ from imagegen_operator.resources.quantity import canonical
 from imagegen_operator.resources.volumes import TOKEN_FILE, mounts, served_source, volumes
 from imagegen_operator.settings import OperatorSettings
 
+SERVER = "server"
+"""The container; others beside it are somebody else's."""
+
 _USER = 10001
 """The user of Dockerfile.server."""
 
@@ -83,7 +86,7 @@ def _served(spec: ImageModelSpec) -> ImageModelSpec:
 
 def _container(spec: ImageModelSpec, image: str, settings: OperatorSettings) -> dict[str, Any]:
     return {
-        "name": "server",
+        "name": SERVER,
         "image": image,
         **({"imagePullPolicy": settings.image_pull_policy} if settings.image_pull_policy else {}),
         "env": _environment(spec, settings),
@@ -94,7 +97,8 @@ def _container(spec: ImageModelSpec, image: str, settings: OperatorSettings) -> 
         "resources": _resources(spec),
         # It listens at once: a minute is for a slow node. Loading may take long, and the server limits that itself.
         "startupProbe": _probe("/healthz", period=1, failures=60, timeout=5),
-        "readinessProbe": _probe("/readyz", period=2, failures=1, timeout=5),
+        # Three, since one slow answer is no reason to leave; a pod that drains is off its endpoints by its deletion.
+        "readinessProbe": _probe("/readyz", period=2, failures=3, timeout=5),
         # It fails only when the process hangs: one device call may take minutes, and the server knows of it.
         "livenessProbe": _probe("/healthz", period=10, failures=6, timeout=10),
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
@@ -114,7 +118,9 @@ def _pull_secrets(settings: OperatorSettings) -> dict[str, Any]:
 
 
 def _environment(spec: ImageModelSpec, settings: OperatorSettings) -> list[dict[str, str]]:
-    variables = write_environment(server_settings(spec, settings), ENVIRONMENT_PREFIX)
+    written = write_environment(server_settings(spec, settings), ENVIRONMENT_PREFIX)
+    # Kubernetes puts other variables in place of $(NAME), also in a prompt; a doubled $ is a plain one.
+    variables = {name: value.replace("$", "$$") for name, value in written.items()}
     if spec.gpu.count == 0:
         # An image with CUDA inside would otherwise be given all GPUs of its node by NVIDIA's runtime.
         variables["NVIDIA_VISIBLE_DEVICES"] = "void"
