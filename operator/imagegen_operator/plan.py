@@ -63,10 +63,11 @@ def pinned_image(observed: Observed, settings: OperatorSettings) -> str:
     if settings.upgrade_policy == "Rolling":
         return settings.server_image
     # The Deployment's word, for a status that was lost: in a restored backup, or a crash before it was written.
-    return model.status.server_image or _deployed_image(observed) or settings.server_image
+    return model.status.server_image or deployed_image(observed) or settings.server_image
 
 
-def _deployed_image(observed: Observed) -> str:
+def deployed_image(observed: Observed) -> str:
+    """Return the image of the Deployment that is there, "" when there is none."""
     if observed.deployment is None:
         return ""
     containers: list[dict[str, Any]] = observed.deployment["spec"]["template"]["spec"]["containers"]

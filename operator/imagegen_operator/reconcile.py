@@ -17,7 +17,7 @@ from imagegen_operator.errors import ApiError, NotFound, OperatorError
 from imagegen_operator.kinds import RESOURCES, Kind
 from imagegen_operator.objects import Manifest, Model, Observed, Outcome
 from imagegen_operator.observe import Reader, Reports, observe
-from imagegen_operator.plan import Plan, plan
+from imagegen_operator.plan import Plan, deployed_image, plan
 from imagegen_operator.readiness import status
 from imagegen_operator.settings import OperatorSettings
 from imagegen_operator.store import Store
@@ -70,7 +70,8 @@ class Reconciler:
             # What was just written is part of what the status tells.
             observed = await self._observe(name) or observed
         outcome = _failed(failure) if failure else planned.outcome
-        image = observed.model.status.server_image if failure else planned.image
+        # What was refused is not pinned; what came before it may have been written.
+        image = (deployed_image(observed) or observed.model.status.server_image) if failure else planned.image
         await self._tell(observed, status(observed, outcome, image, self._timestamp()))
         if failure:
             raise failure
