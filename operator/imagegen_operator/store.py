@@ -7,6 +7,8 @@ One namespace only, so a name is a key.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from imagegen_contract import names
 from imagegen_contract.claims import Claimant, Claims
 from imagegen_operator.kinds import CHILDREN, Kind
@@ -55,8 +57,17 @@ class Store:
             self._changed(owner)
 
     def written(self, kind: Kind, manifest: Manifest) -> None:
-        """Take what the API server answered to our own write, of which nobody needs to be told."""
+        """Take what the API server answered to our own write, of which nobody needs to be told.
+
+        The answer to a write of a status may hold an edit that no watch has told of yet. What the watch tells of it
+        later is old by then, so that edit is told now.
+        """
+        name = text_of(manifest, "metadata", "name")
+        before = self._models.get(name)
         self._take(kind, manifest)
+        after = self._models.get(name)
+        if before and after and msgspec.structs.replace(after, status=before.status) != before:
+            self._changed(name)
 
     def remove(self, kind: Kind, manifest: Manifest) -> None:
         """Forget an object that was deleted (or whose labels no longer are ours)."""

@@ -100,15 +100,20 @@ class Watches:
                 stop_flag=self._stop,
             )
         finally:
-            if not self._stop.is_set():
-                _LOG.error("the watches ended; this process can do nothing without them")
-                self._loop.call_soon_threadsafe(self.ended.set)
+            await self._end()
             # A thread of kopf's waits for the flag, and the end of the loop for that thread.
             self._stop.set()
+
+    async def _end(self, **_: object) -> None:
+        """Tell that kopf ends, unless it was told to. It does not always come to its own end, after a failed watch."""
+        if not self._stop.is_set() and not self.ended.is_set():
+            _LOG.error("the watches ended; this process can do nothing without them")
+            self._loop.call_soon_threadsafe(self.ended.set)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(id="login", registry=registry)(self._log_in)
+        kopf.on.cleanup(id="cleanup", registry=registry)(self._end)
         for kind in WATCHED:
             resource = RESOURCES[kind]
             handler = self._handler(kind)

@@ -20,6 +20,9 @@ _LONGEST_LINE = 16 * 2**20
 """Of a watch: one object; the API server's own limit for one is 3 MiB."""
 
 _KEEP_ALIVE = 3600.0
+_TLS_ENDS_SECONDS = 0.05
+"""TLS connections that were closed end some turns of the loop later, and nothing tells of it."""
+
 _OF_ONE_CONNECTION = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "te", "trailer", "upgrade"}
 )
@@ -34,6 +37,8 @@ class _Exchange:
     upstream: aiohttp.ClientResponse | None = None
     stream: web.StreamResponse | None = None
     """The reply of a watch, once it has begun."""
+    ended: bool = False
+    """Whether the test ended it."""
 
 
 class Exchanges:
@@ -77,12 +82,14 @@ class Exchanges:
         await self.stop_listening()
         if self._session is not None:
             await self._session.close()
+        await asyncio.sleep(_TLS_ENDS_SECONDS)
 
     async def end_watches(self, match: Matcher, status: int) -> int:
         """End running watches with an ERROR event; return how many."""
         ended = [exchange for exchange in self._running if exchange.stream is not None and match(exchange.record)]
         for exchange in ended:
-            if exchange.stream is not None and exchange.upstream is not None:
+            if exchange.stream is not None and exchange.upstream is not None and not exchange.ended:
+                exchange.ended = True
                 # Whole lines are written only, so that the event stands between two others.
                 await exchange.stream.write(error_event(status))
                 await exchange.stream.write_eof()
@@ -165,6 +172,8 @@ class Exchanges:
             async for line in upstream.content:
                 await self._while_frozen(exchange.request)
                 exchange.record.bytes_received += len(line)
+                if exchange.ended:
+                    break
                 await response.write(line)
         await self._while_frozen(exchange.request)
         return response

@@ -84,6 +84,17 @@ def test_our_own_writes_tell_nobody_and_their_echo_neither(scene: Scene) -> None
     assert scene.news() == set()
 
 
+def test_an_edit_that_came_between_shows_in_the_answer_to_our_own_write_and_tells(scene: Scene) -> None:
+    scene.store.put(Kind.IMAGE_MODEL, model("m", 5))
+    scene.news()
+    scene.store.written(Kind.IMAGE_MODEL, model("m", 6) | {"status": {"replicas": 1}})
+    assert scene.news() == set()
+    scene.store.written(Kind.IMAGE_MODEL, model("m", 8, replicas=2) | {"status": {"replicas": 1}})
+    assert scene.news() == {"m"}
+    scene.store.put(Kind.IMAGE_MODEL, model("m", 7, replicas=2))
+    assert scene.news() == set()
+
+
 def test_a_deleted_child_is_forgotten_and_tells(scene: Scene) -> None:
     scene.store.put(Kind.POD, child("m-x1", "m", 3))
     scene.news()
