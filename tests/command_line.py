@@ -71,12 +71,22 @@ class Terminal:
             return ""
 
 
+_ON_A_TERMINAL = """
+import signal, sys
+from imagegen_cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
+"""A run of the tests in the background ignores Ctrl-C, and its children would as well; on a terminal nobody does."""
+
+
 def terminal(folder: Path, *arguments: str, columns: int = 120) -> Terminal:
     """Start the command in ``folder`` on a terminal."""
     screen, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    command = [sys.executable, "-m", "imagegen_cli.main", *arguments]
-    process = subprocess.Popen(command, cwd=folder, env={}, stdin=side, stdout=side, stderr=side)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL, *arguments], cwd=folder, env={}, stdin=side, stdout=side, stderr=side
+    )
     os.close(side)
     return Terminal(process, screen)
 

@@ -110,6 +110,8 @@ class Leader:
                     renewed = began
                 elif self._held_by_other():
                     break
+        except Exception:  # noqa: BLE001 - whatever it is, nobody waits for this task and the process has to end
+            _LOG.exception("the lease cannot be renewed")
         finally:
             self.lost.set()
 

@@ -178,7 +178,7 @@ def test_a_container_that_was_started_again_takes_its_own_lease_at_once() -> Non
     virtual_time.run(scene())
 
 
-def test_a_mistake_of_ours_ends_the_leadership() -> None:
+def test_a_mistake_of_ours_ends_the_leadership_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         pair = Pair()
         await pair.begin()
@@ -187,6 +187,7 @@ def test_a_mistake_of_ours_ends_the_leadership() -> None:
         await pair.first.lost.wait()
 
     virtual_time.run(scene())
+    assert [record.message for record in caplog.records] == ["the lease cannot be renewed"]
 
 
 @pytest.mark.parametrize("lease_seconds", [2.0, 4.0, 15.0, 60.0])
