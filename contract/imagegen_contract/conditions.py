@@ -11,22 +11,15 @@ PodCount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class ConditionType(StrEnum):
-    """What a condition is about. Each ImageModel has them all from the first visit on."""
+    """What a condition is about; explanations.py has the words. An ImageModel has them all from the first visit on."""
 
     READY = "Ready"
-    """The summary: all wanted pods serve what the spec says. `kubectl wait --for=condition=Ready` waits for it."""
     AVAILABLE = "Available"
-    """One pod or more serves."""
     PROGRESSING = "Progressing"
-    """Pods are being started or replaced."""
     RECONCILED = "Reconciled"
-    """The operator has written what the spec asks for."""
     SCHEDULED = "Scheduled"
-    """All pods have a node."""
     WEIGHTS_READY = "WeightsReady"
-    """The weights are on the device; how far they are while they are not."""
     DEGRADED = "Degraded"
-    """A pod cannot do its work until somebody does something."""
 
 
 class Reason(StrEnum):

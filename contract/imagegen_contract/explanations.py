@@ -126,7 +126,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.WEIGHTS_FAILED: Explanation(
         "The server cannot load the weights; its words follow. What may pass it tries again by itself.",
-        "Accept the terms, set `spec.hubTokenSecretRef` or correct `spec.source`; then delete the pod that failed.",
+        "Accept the terms, set `spec.hubTokenSecretRef` or correct `spec.source`. For terms, tokens and missing files "
+        "a pod looks again every 5 minutes; delete it to have that at once.",
     ),
     Reason.GPU_UNUSABLE: Explanation(
         "A pod has a GPU that cannot be used: driver, device plugin or runtime class.",

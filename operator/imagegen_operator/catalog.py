@@ -20,7 +20,7 @@ from imagegen_operator.errors import ApiError, Conflict, NotFound, OperatorError
 from imagegen_operator.field_paths import without
 from imagegen_operator.kinds import Kind
 from imagegen_operator.metrics import Metrics
-from imagegen_operator.objects import Manifest, text_of
+from imagegen_operator.objects import Manifest, reference, text_of
 from imagegen_operator.settings import OperatorSettings
 from imagegen_operator.transitions import EventText
 
@@ -174,8 +174,10 @@ class CatalogApplier:
         self._given_up[name] = given_up
 
     async def _announce(self, written: Manifest, event: EventText) -> None:
+        metadata = written["metadata"]
+        regarding = reference(metadata["namespace"], metadata["name"], metadata["uid"])
         try:
-            await self._models.create_event(_reference(written), event)
+            await self._models.create_event(regarding, event)
         except OperatorError as error:
             _LOG.warning("event not written", extra={"cause": str(error)})
 
@@ -201,9 +203,3 @@ def _scaled_to_zero(manifest: Manifest, known: Manifest | None) -> tuple[str, ..
         return ()
     held = (each.get("fieldsV1", {}).get("f:spec", {}) for each in known["metadata"].get("managedFields", ()))
     return () if any("f:replicas" in fields for fields in held) else (".spec.replicas",)
-
-
-def _reference(manifest: Manifest) -> Manifest:
-    metadata = manifest["metadata"]
-    fields = {name: metadata[name] for name in ("name", "namespace", "uid")}
-    return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **fields}

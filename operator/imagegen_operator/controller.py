@@ -27,7 +27,7 @@ _LOG = logging.getLogger("imagegen.controller")
 _RETRY_SECONDS = 2.0
 
 
-class WatchesEndedError(OperatorError):
+class WatchesEnded(OperatorError):
     """kopf ended by itself: without watches the process is deaf."""
 
 
@@ -50,7 +50,7 @@ class Controller:
         return self._watches.ages()
 
     async def run(self) -> None:
-        """Work until it is cancelled. Raise WatchesEndedError when there is nothing more to hear."""
+        """Work until it is cancelled. Raise WatchesEnded when there is nothing more to hear."""
         # Nothing is written before the cache is whole: what is absent from it would be taken for missing.
         await self._fill()
         self._watches.start()
@@ -80,7 +80,7 @@ class Controller:
 
     async def _listen(self) -> None:
         await self._watches.ended.wait()
-        raise WatchesEndedError("the watches ended")
+        raise WatchesEnded("the watches ended")
 
     async def _fill(self) -> None:
         while True:

@@ -6,6 +6,7 @@ OperatorError
     ApiError              the API server refused; holds status, reason, message and causes
         NotFound          404
         Conflict          409
+        _Expired          (cluster.py) 410: a list was too old to go on, and begins anew
     WatchesEnded          (controller.py) kopf ended by itself
 """
 

@@ -41,7 +41,6 @@ class Metrics:
             registry=registry,
         )
         self._leader = Gauge("imagegen_operator_leader", "1 on the operator that has the lease", registry=registry)
-
         self._catalog = Gauge(
             "imagegen_operator_catalog_failed",
             "1 while the catalog file cannot be applied as a whole",

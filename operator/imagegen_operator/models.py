@@ -23,7 +23,6 @@ def parse_model(manifest: Manifest) -> Model:
         uid=metadata["uid"],
         generation=metadata.get("generation", 1),
         created=metadata.get("creationTimestamp", ""),
-        labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         spec=spec,
         problem=problem,

@@ -8,12 +8,16 @@ from typing import Any
 
 import msgspec
 
+from imagegen_contract import names
 from imagegen_contract.conditions import ImageModelStatus, Reason
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_status import ServerStatus
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as JSON."""
+
+IMAGE_MODEL: Manifest = {"apiVersion": f"{names.API_GROUP}/{names.API_VERSION}", "kind": names.KIND}
+"""What every manifest of an ImageModel begins with."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +29,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 1
     created: str = ""
     """creationTimestamp, RFC 3339."""
-    labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     spec: ImageModelSpec | None
     problem: str = ""
@@ -56,6 +59,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     """``Applied``, ``InvalidSpec``, ``DuplicateId``, ``NameConflict``, ``ImmutableField`` or ``ApplyFailed``."""
     message: str
+
+
+def reference(namespace: str, name: str, uid: str) -> Manifest:
+    """Return what an Event says of the ImageModel that it regards."""
+    return {**IMAGE_MODEL, "namespace": namespace, "name": name, "uid": uid}
 
 
 def text_of(manifest: Manifest, *path: str) -> str:

@@ -195,11 +195,6 @@ def parse_pod(manifest: Manifest) -> Pod:
     return msgspec.convert(manifest, Pod)
 
 
-def is_ready(manifest: Manifest) -> bool:
-    """Return whether the Pod in ``manifest`` may get requests."""
-    return parse_pod(manifest).ready
-
-
 def newest_template(pods: Iterable[Pod]) -> tuple[Pod, ...]:
     """Return the pods of the template whose first pod is the youngest, by name."""
     groups: dict[str, list[Pod]] = {}

@@ -13,7 +13,7 @@ import msgspec
 from imagegen_contract.names import MANAGEMENT_PORT
 from imagegen_contract.server_status import ServerStatus
 from imagegen_operator.objects import Manifest, text_of
-from imagegen_operator.pods import is_ready
+from imagegen_operator.pods import Pod, parse_pod
 from imagegen_operator.store import Store
 
 _LOG = logging.getLogger("imagegen.progress")
@@ -48,30 +48,29 @@ class ServerReports:
 
     async def _round(self, session: aiohttp.ClientSession) -> None:
         models = list(self._store.models)
-        pods = [(model, pod) for model in models for pod in self._store.pods(model)]
-        alive = {text_of(pod, "metadata", "uid") for _, pod in pods}
+        pods = [(model, parse_pod(pod)) for model in models for pod in self._store.pods(model)]
+        alive = {pod.uid for _, pod in pods}
         self._reports = {uid: report for uid, report in self._reports.items() if uid in alive}
         await asyncio.gather(*(self._ask(session, model, pod) for model, pod in self._open(pods)))
 
-    def _open(self, pods: Iterable[tuple[str, Manifest]]) -> Iterable[tuple[str, Manifest]]:
+    def _open(self, pods: Iterable[tuple[str, Pod]]) -> Iterable[tuple[str, Pod]]:
         """Yield the pods that have something to tell: they load, or were not heard since they are ready."""
         for model, pod in pods:
-            told = self._reports.get(text_of(pod, "metadata", "uid"))
-            settled = is_ready(pod) and told is not None and told.state == "ready"
-            if text_of(pod, "status", "podIP") and not settled and "deletionTimestamp" not in pod["metadata"]:
+            told = self._reports.get(pod.uid)
+            settled = pod.ready and told is not None and told.state == "ready"
+            if pod.address and not settled and not pod.leaving:
                 yield model, pod
 
-    async def _ask(self, session: aiohttp.ClientSession, model: str, pod: Manifest) -> None:
-        uid, address = text_of(pod, "metadata", "uid"), text_of(pod, "status", "podIP")
-        host = f"[{address}]" if ":" in address else address
+    async def _ask(self, session: aiohttp.ClientSession, model: str, pod: Pod) -> None:
+        host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
             async with self._gate, session.get(f"http://{host}:{MANAGEMENT_PORT}/status") as response:
                 report = msgspec.json.decode(await _body(response), type=ServerStatus)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # It has not begun to listen, or is gone: the pod's own state says what there is to say.
-            _LOG.debug("no status", extra={"pod": text_of(pod, "metadata", "name"), "cause": repr(error)})
+            _LOG.debug("no status", extra={"pod": pod.name, "cause": repr(error)})
             return
-        before, self._reports[uid] = self._reports.get(uid), report
+        before, self._reports[pod.uid] = self._reports.get(pod.uid), report
         if before is None or before.models != report.models or before.state != report.state:
             self._changed(model)
 

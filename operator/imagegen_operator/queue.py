@@ -10,7 +10,6 @@ It guarantees:
 
 import asyncio
 import random
-from collections import OrderedDict
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
@@ -21,10 +20,10 @@ class WorkQueue:
 
     def __init__(self, jitter: random.Random) -> None:
         self._jitter = jitter
-        self._waiting: OrderedDict[str, float] = OrderedDict()
-        """Names and when they were added."""
+        self._waiting: dict[str, None] = {}
+        """A set that keeps the order."""
         self._active: set[str] = set()
-        self._again: dict[str, float] = {}
+        self._again: set[str] = set()
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._arrived = asyncio.Event()
@@ -37,11 +36,10 @@ class WorkQueue:
         """Have ``name`` looked at soon."""
         if timer := self._timers.pop(name, None):
             timer.cancel()
-        now = asyncio.get_running_loop().time()
         if name in self._active:
-            self._again.setdefault(name, now)
-        elif name not in self._waiting:
-            self._waiting[name] = now
+            self._again.add(name)
+        else:
+            self._waiting.setdefault(name)
             self._arrived.set()
 
     def add_after(self, name: str, seconds: float) -> None:
@@ -54,14 +52,15 @@ class WorkQueue:
             timer.cancel()
         self._timers[name] = loop.call_later(seconds, self.add, name)
 
-    async def take(self) -> tuple[str, float]:
-        """Return the name that waits longest, and since when (the loop's time); it is the caller's until ``done``."""
+    async def take(self) -> str:
+        """Return the name that waits longest; it is the caller's until ``done`` or ``failed``."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
-        name, since = self._waiting.popitem(last=False)
+        name = next(iter(self._waiting))
+        del self._waiting[name]
         self._active.add(name)
-        return name, since
+        return name
 
     def done(self, name: str) -> None:
         """Give back a name that was worked on successfully."""
@@ -79,7 +78,6 @@ class WorkQueue:
 
     def _release(self, name: str) -> None:
         self._active.discard(name)
-        since = self._again.pop(name, None)
-        if since is not None:
-            self._waiting[name] = since
-            self._arrived.set()
+        if name in self._again:
+            self._again.remove(name)
+            self.add(name)

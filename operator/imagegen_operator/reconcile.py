@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from imagegen_contract import names
 from imagegen_contract.conditions import ImageModelStatus, Reason
 from imagegen_operator.errors import ApiError, NotFound, OperatorError
-from imagegen_operator.kinds import RESOURCES, Kind
-from imagegen_operator.objects import Manifest, Model, Observed, Outcome
+from imagegen_operator.kinds import Kind
+from imagegen_operator.objects import IMAGE_MODEL, Manifest, Model, Observed, Outcome, reference
 from imagegen_operator.observe import Reader, Reports, observe
 from imagegen_operator.plan import Plan, deployed_image, plan
 from imagegen_operator.readiness import status
@@ -107,7 +106,7 @@ class Reconciler:
 
     async def _announce(self, model: Model, event: EventText) -> None:
         try:
-            await self._writer.create_event(_reference(model), event)
+            await self._writer.create_event(reference(model.namespace, model.name, model.uid), event)
         except OperatorError as error:
             # The status says it too, and an Event that is written late tells of the past.
             _LOG.warning("event not written", extra={"model": model.name, "cause": str(error)})
@@ -122,12 +121,4 @@ def _failed(error: ApiError) -> Outcome:
 
 def _status_manifest(model: Model, after: ImageModelStatus) -> Manifest:
     body: Mapping[str, Any] = msgspec.to_builtins(after)
-    return {**_header(), "metadata": {"name": model.name, "namespace": model.namespace}, "status": body}
-
-
-def _reference(model: Model) -> Manifest:
-    return {**_header(), "name": model.name, "namespace": model.namespace, "uid": model.uid}
-
-
-def _header() -> dict[str, str]:
-    return {"apiVersion": RESOURCES[Kind.IMAGE_MODEL].api_version, "kind": names.KIND}
+    return {**IMAGE_MODEL, "metadata": {"name": model.name, "namespace": model.namespace}, "status": body}

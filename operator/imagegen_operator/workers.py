@@ -1,6 +1,5 @@
 """The workers: each takes a name out of the queue, has it reconciled, and gives it back."""
 
-import asyncio
 import logging
 import time
 
@@ -15,7 +14,7 @@ _LOG = logging.getLogger("imagegen.workers")
 async def work(queue: WorkQueue, reconciler: Reconciler, metrics: Metrics) -> None:
     """Reconcile one name after the other, for ever. A failure of one is a pause for that one only."""
     while True:
-        name, _ = await queue.take()
+        name = await queue.take()
         began = time.monotonic()
         result = await _reconcile(name, queue, reconciler)
         metrics.reconciled(result, time.monotonic() - began)
@@ -37,8 +36,3 @@ async def _reconcile(name: str, queue: WorkQueue, reconciler: Reconciler) -> str
     if again is not None:
         queue.add_after(name, again)
     return "success"
-
-
-def start(count: int, queue: WorkQueue, reconciler: Reconciler, metrics: Metrics) -> list[asyncio.Task[None]]:
-    """Start ``count`` workers in the running loop."""
-    return [asyncio.create_task(work(queue, reconciler, metrics), name=f"worker {i}") for i in range(count)]

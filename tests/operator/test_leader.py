@@ -87,7 +87,8 @@ def test_a_leader_that_vanished_is_replaced_when_its_lease_is_over() -> None:
         pair.ways[0].state = "down"
         vanished = now()
         await pair.waiting
-        assert LEASE - 1.1 < now() - vanished < LEASE + LOOKS
+        # The last renewal was up to a second before; the standby sees it one look later, and its end another one.
+        assert LEASE - 1.1 < now() - vanished < LEASE + 2 * LOOKS
 
     virtual_time.run(scene())
 
@@ -331,7 +332,7 @@ def test_on_a_real_api_server(api_proxy: ApiProxy, kubernetes: Api, tmp_path: Pa
             await asyncio.wait_for(first.lost.wait(), 4)
             assert not waiting.done()
             await asyncio.wait_for(waiting, 4)
-            assert loop.time() - began < 4 + 2
+            assert loop.time() - began < 4 + 3
             assert await asyncio.to_thread(holder) == "direct"
             await successor.release()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_operator.pods import Waiting, is_ready, newest_template, parse_pod
+from imagegen_operator.pods import Waiting, newest_template, parse_pod
 from model_scenes import RECORDED, pod, restarted
 
 READY = {"ready"}
@@ -38,7 +38,7 @@ def test_every_recorded_pod_is_read(state: str) -> None:
     assert pod.template
     assert pod.created.startswith("2026-")
     assert not pod.leaving
-    assert pod.ready is is_ready(RECORDED[state]) is (state in READY)
+    assert pod.ready is (state in READY)
     assert bool(pod.scheduler_words) is (state in WITHOUT_NODE)
     assert (pod.node == "") is (state in WITHOUT_NODE)
     assert pod.over is (state in OVER)
@@ -81,7 +81,7 @@ def test_the_memory_limit_is_as_the_spec_writes_it() -> None:
 def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
     manifest = pod("ready", leaving=True)
     assert parse_pod(manifest).leaving
-    assert not is_ready(manifest)
+    assert not parse_pod(manifest).ready
 
 
 def test_an_address_is_there_once_a_pod_has_one() -> None:

@@ -22,18 +22,13 @@ def new_queue() -> WorkQueue:
     return WorkQueue(random.Random(1))
 
 
-async def taken(queue: WorkQueue) -> str:
-    name, _ = await queue.take()
-    return name
-
-
 def test_a_name_that_waits_is_there_once_and_the_first_comes_first() -> None:
     async def scene() -> None:
         queue = new_queue()
         for name in ("b", "a", "b", "b", "a"):
             queue.add(name)
         assert len(queue) == 2
-        assert [await taken(queue), await taken(queue)] == ["b", "a"]
+        assert [await queue.take(), await queue.take()] == ["b", "a"]
         assert len(queue) == 0
 
     run(scene())
@@ -43,13 +38,13 @@ def test_a_name_in_work_is_not_given_to_a_second_worker_but_comes_again() -> Non
     async def scene() -> None:
         queue = new_queue()
         queue.add("a")
-        assert await taken(queue) == "a"
+        assert await queue.take() == "a"
         queue.add("a")
-        second = asyncio.ensure_future(taken(queue))
+        second = asyncio.ensure_future(queue.take())
         queue.add("b")
         assert await second == "b"
         queue.done("a")
-        assert await taken(queue) == "a"
+        assert await queue.take() == "a"
 
     run(scene())
 
@@ -58,7 +53,7 @@ def test_done_without_a_change_leaves_nothing() -> None:
     async def scene() -> None:
         queue = new_queue()
         queue.add("a")
-        queue.done(await taken(queue))
+        queue.done(await queue.take())
         assert len(queue) == 0
 
     run(scene())
@@ -70,15 +65,15 @@ def test_failures_double_the_pause_up_to_a_limit_and_success_forgets_them() -> N
         pauses: list[float] = []
         for _ in range(12):
             queue.add("a")
-            pauses.append(queue.failed(await taken(queue)))
+            pauses.append(queue.failed(await queue.take()))
         for times, pause in enumerate(pauses):
             full = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**times)
             assert full / 2 <= pause <= full
         assert len(set(pauses)) == len(pauses), "without jitter many models would come back together"
         queue.add("a")
-        queue.done(await taken(queue))
+        queue.done(await queue.take())
         queue.add("a")
-        assert queue.failed(await taken(queue)) <= FIRST_PAUSE_SECONDS
+        assert queue.failed(await queue.take()) <= FIRST_PAUSE_SECONDS
 
     run(scene())
 
@@ -87,9 +82,9 @@ def test_a_failed_name_comes_back_by_itself_after_its_pause() -> None:
     async def scene() -> None:
         queue = new_queue()
         queue.add("a")
-        pause = queue.failed(await taken(queue))
+        pause = queue.failed(await queue.take())
         began = asyncio.get_running_loop().time()
-        assert await taken(queue) == "a"
+        assert await queue.take() == "a"
         assert asyncio.get_running_loop().time() - began >= pause * 0.9
 
     run(scene())
@@ -99,7 +94,7 @@ def test_the_api_server_may_ask_for_a_longer_pause() -> None:
     async def scene() -> None:
         queue = new_queue()
         queue.add("a")
-        assert queue.failed(await taken(queue), at_least=7.0) == 7.0
+        assert queue.failed(await queue.take(), at_least=7.0) == 7.0
 
     run(scene())
 
@@ -108,9 +103,9 @@ def test_a_change_ends_the_pause() -> None:
     async def scene() -> None:
         queue = new_queue()
         queue.add("a")
-        queue.failed(await taken(queue), at_least=3600.0)
+        queue.failed(await queue.take(), at_least=3600.0)
         queue.add("a")
-        assert await taken(queue) == "a"
+        assert await queue.take() == "a"
         queue.done("a")
         assert len(queue) == 0
 
@@ -123,7 +118,7 @@ def test_of_two_pauses_the_earlier_counts(first: float, second: float) -> None:
         queue = new_queue()
         queue.add_after("a", first)
         queue.add_after("a", second)
-        assert await taken(queue) == "a"
+        assert await queue.take() == "a"
 
     run(scene())
 
@@ -139,7 +134,7 @@ def test_no_name_is_lost_and_none_is_worked_on_twice(steps: list[tuple[str, str]
                 queue.add(name)
                 owed.add(name)
             elif action == "take" and owed - active:
-                got = await taken(queue)
+                got = await queue.take()
                 assert got in owed
                 assert got not in active
                 active.add(got)
@@ -152,7 +147,7 @@ def test_no_name_is_lost_and_none_is_worked_on_twice(steps: list[tuple[str, str]
                 active.discard(name)
         for name in tuple(active):
             queue.done(name)
-        rest = {await taken(queue) for _ in range(len(queue))}
+        rest = {await queue.take() for _ in range(len(queue))}
         assert rest == owed
 
     run(scene())

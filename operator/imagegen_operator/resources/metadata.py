@@ -4,7 +4,7 @@ from typing import Any
 
 from imagegen_contract import names
 from imagegen_operator.kinds import RESOURCES, Kind
-from imagegen_operator.objects import Model
+from imagegen_operator.objects import IMAGE_MODEL, Model
 
 
 def header(kind: Kind, model: Model, name: str) -> dict[str, Any]:
@@ -39,8 +39,7 @@ def selector(model: Model) -> dict[str, str]:
 def owner(model: Model) -> dict[str, Any]:
     """Return the owner reference to ``model``. It blocks no deletion: that would need rights on finalizers."""
     return {
-        "apiVersion": RESOURCES[Kind.IMAGE_MODEL].api_version,
-        "kind": names.KIND,
+        **IMAGE_MODEL,
         "name": model.name,
         "uid": model.uid,
         "controller": True,
