@@ -1,7 +1,8 @@
 """The Kubernetes client: plain JSON in and out, every reply that is not 2xx raises.
 
-Transport, TLS and credentials are `kubernetes.aio`'s. Its typed models are not used: they cost memory and time, and
-drop fields that they do not know.
+TLS and credentials are `kubernetes.aio`'s, and its aiohttp is the transport. Its typed models are not used: they cost
+memory and drop fields that they do not know. Nor is its way of making requests: it walks every body, and asks the
+environment for a proxy and a password each time, in threads.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -61,27 +64,30 @@ class Cluster:
         self._client = client
         self._metrics = metrics
         self._time = aiohttp.ClientTimeout(total=request_seconds)
+        self._proxy = client.configuration.proxy or _environment_proxy(self.server)
+        self._session = self.session()
 
     @property
     def server(self) -> str:
         """Address of the API server."""
         return self._client.configuration.host
 
-    def session(self, *, middlewares: Sequence[aiohttp.ClientMiddlewareType]) -> aiohttp.ClientSession:
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    def session(self, *, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
         """Return a session of the running loop that uses the same TLS, proxy and the credentials of the moment."""
-        known = self._client.configuration
 
         async def authorize(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
             request.headers.update(await self._authorization())
-            request.server_hostname = known.tls_server_name
+            request.server_hostname = self._client.configuration.tls_server_name
             return await handler(request)
 
         connector = aiohttp.TCPConnector(ssl=self._client.rest_client.ssl_context, limit=0)
-        return aiohttp.ClientSession(
-            connector=connector, middlewares=(authorize, *middlewares), trust_env=True, proxy=known.proxy
-        )
+        return aiohttp.ClientSession(connector=connector, middlewares=(authorize, *middlewares), proxy=self._proxy)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return an object, None when there is none."""
@@ -176,12 +182,12 @@ class Cluster:
     ) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": _APPLY if method == "PATCH" else "application/json"}
         began, code = time.monotonic(), "none"
+        data = None if body is None else msgspec.json.encode(body)
         try:
-            arguments = await self._client.param_serialize(
-                method, path, query_params=list(query.items()), header_params=headers, body=body, auth_settings=_AUTH
-            )
-            response = await self._client.call_api(*arguments, _request_timeout=self._time)
-            code, content = str(response.status), await response.read()
+            async with self._session.request(
+                method, self.server + path, params=query, headers=headers, data=data, timeout=self._time
+            ) as response:
+                code, content = str(response.status), await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"the API server does not answer: {str(error) or type(error).__name__}") from None
         except kube_config.ConfigException as error:
@@ -219,11 +225,12 @@ async def connect(
         namespace = await _configure(configuration, environment, account)
     except (kube_config.ConfigException, OSError, ValueError) as error:
         raise ConfigurationError(f"no way to a cluster: {error}") from None
-    client = ApiClient(configuration)
-    try:
-        yield Cluster(client, namespace, metrics, request_seconds)
-    finally:
-        await client.close()
+    async with ApiClient(configuration) as client:
+        cluster = Cluster(client, namespace, metrics, request_seconds)
+        try:
+            yield cluster
+        finally:
+            await cluster.close()
 
 
 async def _configure(configuration: Configuration, environment: Mapping[str, str], account: Path) -> str:
@@ -243,6 +250,12 @@ def _configure_in_pod(configuration: Configuration, environment: Mapping[str, st
         token_filename=str(account / "token"), cert_filename=str(account / "ca.crt"), environ=environment
     ).load_and_set(configuration)
     return (account / "namespace").read_text(encoding="utf-8").strip()
+
+
+def _environment_proxy(server: str) -> str | None:
+    """Return what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say of an address, as kubectl takes them."""
+    address = urlsplit(server)
+    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:

@@ -6,7 +6,7 @@ between any two of them, or a second leader for some seconds, leaves the same st
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from imagegen_operator.objects import IMAGE_MODEL, Manifest, Model, Observed, Ou
 from imagegen_operator.observe import Reader, Reports, observe
 from imagegen_operator.plan import Plan, deployed_image, plan
 from imagegen_operator.readiness import status
+from imagegen_operator.rollouts import parse_rollout
 from imagegen_operator.settings import OperatorSettings
 from imagegen_operator.store import Store
 from imagegen_operator.transitions import EventText, events
@@ -25,6 +26,12 @@ from imagegen_operator.transitions import EventText, events
 _LOG = logging.getLogger("imagegen.reconcile")
 
 _CONFLICT_SECONDS = 15.0
+"""How often to look whether a name that somebody else's object has is free."""
+
+_SETTLE = timedelta(seconds=30)
+"""How long a status waits for Kubernetes to take note of a Deployment that was written. That takes milliseconds, in a
+crowd seconds, and nothing that could be told before says more than it will.
+"""
 
 
 class Writer(Reader, Protocol):
@@ -54,6 +61,8 @@ class Reconciler:
         self._reports = reports
         self._settings = settings
         self._now = now
+        self._unseen: dict[str, datetime] = {}
+        """Since when Kubernetes has not taken note of the Deployment of an ImageModel."""
 
     async def reconcile(self, name: str) -> float | None:
         """Write what is missing and the status; return the seconds after which to look again though nothing changes.
@@ -62,6 +71,7 @@ class Reconciler:
         """
         observed = await self._observe(name)
         if observed is None or observed.model.deleting:
+            self._unseen.pop(name, None)
             return None
         planned = plan(observed, self._settings)
         failure = await self._apply(planned)
@@ -69,6 +79,8 @@ class Reconciler:
             # What was just written is part of what the status tells.
             observed = await self._observe(name) or observed
         outcome = _failed(failure) if failure else planned.outcome
+        if outcome.reason is Reason.APPLIED and (wait := self._settles(observed)):
+            return wait
         # What was refused is not pinned; what came before it may have been written.
         image = (deployed_image(observed) or observed.model.status.server_image) if failure else planned.image
         await self._tell(observed, status(observed, outcome, image, self._timestamp()))
@@ -91,6 +103,15 @@ class Reconciler:
             self._store.written(kind, written)
             _LOG.info("applied", extra={"kind": str(kind), "object": written["metadata"]["name"]})
         return None
+
+    def _settles(self, observed: Observed) -> float:
+        """Return how many seconds to wait for Kubernetes to take note of the Deployment, 0 when it did or never may."""
+        name = observed.model.name
+        if parse_rollout(observed.deployment).seen:
+            self._unseen.pop(name, None)
+            return 0.0
+        now = self._now()
+        return max(0.0, (self._unseen.setdefault(name, now) + _SETTLE - now).total_seconds())
 
     async def _tell(self, observed: Observed, after: ImageModelStatus) -> None:
         model = observed.model

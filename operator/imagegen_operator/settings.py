@@ -68,7 +68,7 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 15.0
     workers: Annotated[
         int, Meta(ge=1, le=64, description="Models worked on at once; more only queue up in the API server")
-    ] = 8
+    ] = 16
     resync_seconds: Annotated[
         PositiveSeconds,
         Meta(description="All objects are listed and compared as often: what a watch never told is found then"),

@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import aiohttp
@@ -145,10 +145,26 @@ class Watches:
         return response
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object to find out what changed of it, for handlers of a kind that is not used here."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[kopf.FieldSpec] | None = None) -> kopf.BodyEssence:
+        del body, extra_fields
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        del body
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing into objects."""
+
+
 def _settings(silence_seconds: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # the kinds are known; it would look for new ones in the whole cluster
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.watching.initial_streaming = False
     settings.watching.server_timeout = max(1, int(silence_seconds * _RENEWED_SHARE))
     settings.watching.inactivity_timeout = silence_seconds * _INACTIVE_SHARE

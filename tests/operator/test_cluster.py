@@ -167,6 +167,24 @@ def test_no_answer_is_unreachable(tmp_path: Path) -> None:
     asyncio.run(silent())
 
 
+def test_a_proxy_is_used_as_kubectl_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY says which, NO_PROXY for what not."""
+
+    async def ask(no_proxy: str) -> list[str]:
+        proxy = FakeApiServer(tmp_path, web.json_response({}))
+        async with proxy.cluster() as direct:
+            monkeypatch.setenv("http_proxy", direct.server)
+            monkeypatch.setenv("no_proxy", no_proxy)
+            file = write_kubeconfig(tmp_path / "far", "http://far.invalid:81", token=TOKEN)
+            async with connect({"KUBECONFIG": str(file)}, Metrics(), request_seconds=5) as cluster:
+                await cluster.apply(SERVICE)
+        return [str(request.url.host) for request, _ in proxy.asked]
+
+    assert asyncio.run(ask("elsewhere.invalid")) == ["far.invalid"]
+    with pytest.raises(Unreachable):
+        asyncio.run(ask("far.invalid"))
+
+
 def test_no_error_shows_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     server = FakeApiServer(tmp_path, refusal(403))

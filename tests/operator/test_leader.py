@@ -181,11 +181,12 @@ def test_a_container_that_was_started_again_takes_its_own_lease_at_once() -> Non
 
 def test_a_mistake_of_ours_ends_the_leadership_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        pair = Pair()
-        await pair.begin()
-        assert pair.lease.lease
-        del pair.lease.lease["metadata"]["resourceVersion"]
-        await pair.first.lost.wait()
+        lease = OneLease()
+        leader = candidate(Way(lease), "first")  # alone: a standby would stumble over it too
+        await leader.acquire()
+        assert lease.lease
+        del lease.lease["metadata"]["resourceVersion"]
+        await leader.lost.wait()
 
     virtual_time.run(scene())
     assert [record.message for record in caplog.records] == ["the lease cannot be renewed"]

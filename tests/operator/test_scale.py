@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.acceptance, pytest.mark.timeout(600)
 def test_a_thousand_image_models(control_plane: object, show: Show) -> None:
     """Times are shown and not enforced on a shared machine; what is written and what is kept in memory is."""
     del control_plane  # it brings the binary, or skips in words; the scene has a control plane of its own
-    seen = operator_scale.measure(1000, edits=100, idle=15.0)
+    seen = operator_scale.measure(1000, edits=50, idle=10.0)
     show(
         "5.7 1,000 ImageModels",
         f"from cold {seen.cold_seconds:.0f} s, {seen.requests} requests, {seen.cpu_seconds:.0f} s of CPU, "

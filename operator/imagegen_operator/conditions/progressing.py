@@ -4,6 +4,8 @@ from imagegen_contract.conditions import Reason
 from imagegen_operator.conditions.facts import Facts
 from imagegen_operator.conditions.verdicts import Verdict, first
 
+_UNSEEN = "The newest spec is about to be rolled out."
+
 
 def progressing(facts: Facts) -> Verdict:
     """Judge Progressing."""
@@ -27,6 +29,8 @@ def _nothing_deployed(facts: Facts) -> Verdict | None:
 def _stopping(facts: Facts) -> Verdict | None:
     if facts.wanted:
         return None
+    if not facts.rollout.seen:
+        return Verdict("True", Reason.ROLLING_OUT, _UNSEEN)
     left = max(len(facts.pods) + len(facts.leaving), facts.rollout.status.replicas)
     return Verdict("True", Reason.ROLLING_OUT, f"Pods finish their work before they go; {left} left.")
 
@@ -43,7 +47,7 @@ def _rolling_out(facts: Facts) -> Verdict | None:
     if not facts.rollout.replaces:
         return None
     if not facts.rollout.seen:
-        return Verdict("True", Reason.ROLLING_OUT, "The newest spec is about to be rolled out.")
+        return Verdict("True", Reason.ROLLING_OUT, _UNSEEN)
     counts = facts.rollout.status
     done = (
         f"{counts.updated_replicas} of {facts.wanted} pods are made from the newest spec, {counts.ready_replicas} ready"
