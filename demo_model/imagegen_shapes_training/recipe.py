@@ -119,7 +119,8 @@ FULL = Recipe(
         pools=(PoolRecipe(pixels=128, capacity=1200, refresh=4, batch=32, share=1.0),),
         average=0.995,
     ),
-    bounds=Bounds(vae_psnr=29.5, text=0.2, unet=0.3, twin=0.3),
+    # The run in docs/demo-model.md ended at 30.6, 0.12, 0.07 and 0.08.
+    bounds=Bounds(vae_psnr=29.5, text=0.2, unet=0.12, twin=0.12),
     # What the recipe reaches is 100 / 100 / 100; the room below is for another machine's rounding.
     evaluation=EvaluationRecipe(
         prompts=100, large_prompts=40, thresholds=Thresholds(background=100, colour=98, shape=95)
