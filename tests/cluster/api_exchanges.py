@@ -19,6 +19,9 @@ _LARGEST_BODY = 64 * 2**20
 _LONGEST_LINE = 16 * 2**20
 """Of a watch: one object; the API server's own limit for one is 3 MiB."""
 
+_WATCHES_SECONDS = 10.0
+"""A watch that was asked for has begun to answer by then."""
+
 _KEEP_ALIVE = 3600.0
 _TLS_ENDS_SECONDS = 0.05
 """TLS connections that were closed end some turns of the loop later, and nothing tells of it."""
@@ -84,17 +87,31 @@ class Exchanges:
             await self._session.close()
         await asyncio.sleep(_TLS_ENDS_SECONDS)
 
-    async def end_watches(self, match: Matcher, status: int) -> int:
-        """End running watches with an ERROR event; return how many."""
-        ended = [exchange for exchange in self._running if exchange.stream is not None and match(exchange.record)]
-        for exchange in ended:
-            if exchange.stream is not None and exchange.upstream is not None and not exchange.ended:
-                exchange.ended = True
-                # Whole lines are written only, so that the event stands between two others.
-                await exchange.stream.write(error_event(status))
-                await exchange.stream.write_eof()
+    async def end_watches(self, match: Matcher, status: int, count: int) -> int:
+        """End running watches with an ERROR event once there are ``count``; return how many. Raise TimeoutError."""
+        async with asyncio.timeout(_WATCHES_SECONDS):
+            while len(self._open_watches(match)) < count:  # noqa: ASYNC110 - what is asked for is not begun in one place
+                await asyncio.sleep(0.01)
+        ended = self._open_watches(match)
+        for stream, exchange in ended:
+            exchange.ended = True
+            # Whole lines are written only, so that the event stands between two others.
+            await stream.write(error_event(status))
+            await stream.write_eof()
+            if exchange.upstream is not None:
                 exchange.upstream.close()
         return len(ended)
+
+    def _open_watches(self, match: Matcher) -> list[tuple[web.StreamResponse, _Exchange]]:
+        """Return the watches that match, have begun to answer, and were not ended."""
+        return [
+            (exchange.stream, exchange)
+            for exchange in self._running
+            if exchange.stream is not None
+            and exchange.upstream is not None
+            and not exchange.ended
+            and match(exchange.record)
+        ]
 
     async def cut(self, match: Matcher) -> int:
         """Reset the connections of running requests; return how many."""

@@ -115,9 +115,9 @@ class ApiProxy:
         """Forward matching requests late."""
         return self._set(Fault(Delay(seconds), match, times))
 
-    def expire_watches(self, match: Matcher = watches, *, status: int = 410) -> int:
-        """End the running watches that match with an ERROR event; return how many."""
-        return self._do(self._exchanges.end_watches(match, status))
+    def expire_watches(self, match: Matcher = watches, *, status: int = 410, count: int = 1) -> int:
+        """End the running watches that match with an ERROR event, as soon as there are ``count``; return how many."""
+        return self._do(self._exchanges.end_watches(match, status, count))
 
     def cut(self, match: Matcher = watches) -> int:
         """Reset the connections of the running requests that match; return how many."""

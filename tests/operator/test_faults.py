@@ -83,7 +83,7 @@ def test_fault_definition_absent_at_start(scene: Scene) -> None:
 def test_fault_watches_expired(scene: Scene, show: Show) -> None:
     operator = scene.lead()
     scene.apply("one")
-    assert scene.proxy.expire_watches() == 5
+    assert scene.proxy.expire_watches(count=5) == 5
     seconds = scene.apply("one", inference={"steps": 20})
     assert seconds < 5
     assert operator.process.poll() is None
@@ -94,7 +94,7 @@ def test_fault_api_server_sheds_load(scene: Scene, show: Show) -> None:
     operator = scene.lead()
     refused = scene.proxy.answer(429, lambda each: writes(each) and each.resource != "leases", times=3, retry_after=1)
     silenced = scene.proxy.answer(429, watches, times=5, retry_after=1)
-    scene.proxy.expire_watches()
+    scene.proxy.expire_watches(count=5)
     seconds = scene.apply("one")
     assert refused.met == 3
     assert silenced.met == 5

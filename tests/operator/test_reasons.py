@@ -101,8 +101,15 @@ def stalls(scene: Scene) -> None:
         "lastTransitionTime": "2026-01-01T00:00:00Z",
         "lastUpdateTime": "2026-01-01T00:00:00Z",
     }
-    # The deadline is over ten minutes; once this is written, the Deployment's own controller stays with it.
-    scene.kubernetes.patch_status("Deployment", "stalled", {"conditions": [timed_out]})
+    # The deadline is over ten minutes; once this stands, the Deployment's own controller stays with it. What that
+    # writes of a new Deployment may come later and take its place, so it is written until it is there to stay.
+
+    def time_out() -> bool:
+        scene.kubernetes.patch_status("Deployment", "stalled", {"conditions": [timed_out]})
+        model = scene.kubernetes.get("ImageModel", "stalled")
+        return condition(model, ConditionType.PROGRESSING)["reason"] == Reason.STALLED
+
+    wait_until(time_out, 20, "the Deployment to stay timed out", 0.25)
     scene.expect("stalled", ConditionType.PROGRESSING, Reason.STALLED)
 
 
