@@ -93,19 +93,18 @@ class Exchanges:
             while len(self._open_watches(match)) < count:  # noqa: ASYNC110 - what is asked for is not begun in one place
                 await asyncio.sleep(0.01)
         ended = self._open_watches(match)
-        for stream, exchange in ended:
+        for exchange, stream, upstream in ended:
             exchange.ended = True
             # Whole lines are written only, so that the event stands between two others.
             await stream.write(error_event(status))
             await stream.write_eof()
-            if exchange.upstream is not None:
-                exchange.upstream.close()
+            upstream.close()
         return len(ended)
 
-    def _open_watches(self, match: Matcher) -> list[tuple[web.StreamResponse, _Exchange]]:
+    def _open_watches(self, match: Matcher) -> list[tuple[_Exchange, web.StreamResponse, aiohttp.ClientResponse]]:
         """Return the watches that match, have begun to answer, and were not ended."""
         return [
-            (exchange.stream, exchange)
+            (exchange, exchange.stream, exchange.upstream)
             for exchange in self._running
             if exchange.stream is not None
             and exchange.upstream is not None

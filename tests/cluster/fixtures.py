@@ -12,6 +12,7 @@ from cluster.binary import NoBinary, cached, devcluster
 from cluster.control_plane import ControlPlane
 from cluster.namespaces import create_namespace
 from cluster.node import NodeCluster, lacking
+from cluster.resource_definition import make_known
 
 _FOUND = pytest.StashKey[dict[str, Path | NoBinary]]()
 _PROGRAMS = {"control_plane": ("devcluster",), "node_cluster": ("devcluster", "dns")}
@@ -68,6 +69,12 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def crd(control_plane: ControlPlane) -> None:
+    """Make ImageModels known to the control plane."""
+    make_known(control_plane.api())
 
 
 @pytest.fixture

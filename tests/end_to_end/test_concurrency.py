@@ -137,24 +137,24 @@ def fill(server: ServerProcess, threads: ThreadPoolExecutor) -> list[Any]:
 def test_retry_after_is_when_the_queue_has_room_again(narrow: ServerProcess, show: Show) -> None:
     for _ in range(3):  # so that the server knows how fast it is
         narrow.post({**SMALL, "num_inference_steps": 15}).raise_for_status()
-    waited: list[int] = []
+    waited: list[list[int]] = []
     with ThreadPoolExecutor(2) as threads:
         for _ in range(3):
             answers = fill(narrow, threads)
             refused = narrow.post(SMALL)
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
             assert refused.headers["x-imagegen-started"] == "0"
-            waited.append(0)
-            # As the openai SDK does. Once is enough, unless another program slowed the machine down meanwhile.
-            for _ in range(SDK_RETRIES):
-                waited[-1] += int(refused.headers["retry-after"])
-                threading.Event().wait(int(refused.headers["retry-after"]))
+            waited.append([])
+            while refused.status_code == 429 and len(waited[-1]) < SDK_RETRIES:
+                waited[-1].append(int(refused.headers["retry-after"]))
+                threading.Event().wait(waited[-1][-1])  # as the openai SDK does
                 refused = narrow.post(SMALL)
-                if refused.status_code == 200:
-                    break
             assert refused.status_code == 200
             assert [answer.result().status_code for answer in answers] == [200, 200]
-    show("5 a client that waits as long as Retry-After says is accepted", f"{len(waited)} of 3, after {waited} s")
+    # Another program may slow the machine down after a time was told, but not each time.
+    at_once = sum(len(times) == 1 for times in waited)
+    assert at_once >= 2
+    show("5 a client that waits as long as Retry-After says is accepted", f"{at_once} of 3 at once, after {waited} s")
 
 
 def test_a_crowd_on_a_short_queue_gets_pictures_or_refusals_and_nothing_else(narrow: ServerProcess) -> None:

@@ -5,20 +5,18 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 
 from cluster.api import Api
 from cluster.kubeconfig import write_kubeconfig
 from cluster.namespaces import create_namespace
 from cluster.node import NodeCluster
+from cluster.resource_definition import make_known
 from conftest import Show
 from container_image import Built
 from containers import Store
-from imagegen_contract import names
 from operator_process import OperatorProcess, start_operator
 from operator_scenes import condition, image_model, is_ready, pods
 from server_process import Server
@@ -26,7 +24,6 @@ from shapes_oracle import classify, random_scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.images, pytest.mark.node, pytest.mark.timeout(1500)]
 
-CRD_FILE = Path(__file__).parents[2] / "deploy/crd.yaml"
 LOAD_SECONDS = 180.0
 SCENES = random_scenes(31, 3)
 SHAPES = {
@@ -45,7 +42,7 @@ def node(node_cluster: NodeCluster, store: Store, built: Built) -> NodeCluster:
     store.run("podman", "save", "--output", str(archive), built.name, seconds=600)
     node_cluster.import_image(archive)
     archive.unlink()
-    node_cluster.api().apply(yaml.safe_load(CRD_FILE.read_text()))
+    make_known(node_cluster.api())
     node_cluster.set_gpus(1)
     return node_cluster
 
@@ -57,7 +54,6 @@ def kubernetes(node: NodeCluster) -> Iterator[Api]:
     inside = api.within(create_namespace(api))
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.patch("Namespace", inside.namespace, {"metadata": {"labels": enforced}})
-    inside.wait_for("CustomResourceDefinition", f"{names.PLURAL}.{names.API_GROUP}", _is_established)
     yield inside
     api.delete("Namespace", inside.namespace)
 
@@ -77,11 +73,6 @@ def operator(node: NodeCluster, kubernetes: Api, built: Built, tmp_path: Path) -
     with start_operator(path, namespace, *flags, inside=node.inside_network) as running:
         running.wait_leading()
         yield running
-
-
-def _is_established(definition: dict[str, Any]) -> bool:
-    conditions = definition.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _server(node: NodeCluster, kubernetes: Api, model: str) -> Server:
