@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from server_process import ServerProcess, wait_until
+from server_process import Server, ServerProcess, wait_until
 
 _PATIENCE_SECONDS = 60.0
 
@@ -17,9 +17,10 @@ _PATIENCE_SECONDS = 60.0
 class RawRequest:
     """A request that was sent; its answer waits in the socket until it is read. Leaving the ``with`` closes it."""
 
-    def __init__(self, server: ServerProcess, body: dict[str, Any], receive_buffer: int = 0) -> None:
+    def __init__(self, server: Server, body: dict[str, Any], receive_buffer: int = 0) -> None:
         """``receive_buffer`` bytes at most are taken off the server before the answer is read."""
         where, content = urlsplit(server.url), json.dumps(body).encode()
+        self.received = 0
         self._socket = socket.socket()
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -46,6 +47,12 @@ class RawRequest:
             answer.begin()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return answer.status, headers, json.loads(answer.read())
+
+    def read_whole(self) -> None:
+        """Read the answer, whatever its body is; ``received`` says how many bytes that was."""
+        with http.client.HTTPResponse(self._socket) as answer:
+            answer.begin()
+            self.received = len(answer.read())
 
 
 @contextmanager

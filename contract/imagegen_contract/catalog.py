@@ -30,10 +30,11 @@ class CatalogError(ValueError):
 
 
 class UnknownModelError(LookupError):
-    """No model has this name. ``near`` holds the names that look most like it."""
+    """No model has this name. ``near`` holds the ids that look most like it, the message these or all there are."""
 
-    def __init__(self, name: str, near: Sequence[str]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, near: Sequence[str], known: Sequence[str] = ()) -> None:
+        hint = "did you mean" if near else "models here"
+        super().__init__(f"model {name[:128]!r} does not exist; {hint}: {', '.join(near or known)}")
         self.name = name
         self.near = tuple(near)
 
@@ -74,7 +75,7 @@ def resolve(name: str, specs: Iterable[ImageModelSpec]) -> ImageModelSpec:
     for candidates in (_exactly(name, known), _ignoring_case(name, known)):
         if len(candidates) == 1:
             return candidates[0]
-    raise UnknownModelError(name, _near(name, known))
+    raise UnknownModelError(name, _near(name, known), [spec.id for spec in known])
 
 
 def _exactly(name: str, specs: Sequence[ImageModelSpec]) -> Sequence[ImageModelSpec]:

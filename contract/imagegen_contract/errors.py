@@ -25,7 +25,9 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     BODY_TOO_LARGE = "body_too_large"
+    HEADERS_TOO_LARGE = "headers_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
     QUEUE_FULL = "queue_full"
     MODEL_LOADING = "model_loading"
     MODEL_UNAVAILABLE = "model_unavailable"
@@ -34,6 +36,7 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     NON_FINITE_OUTPUT = "non_finite_output"
+    UPSTREAM_FAILED = "upstream_failed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -61,7 +64,9 @@ KINDS: dict[ErrorCode, ErrorKind] = {
     ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(405, _INVALID),
     ErrorCode.REQUEST_TIMEOUT: ErrorKind(408, _INVALID),
     ErrorCode.BODY_TOO_LARGE: ErrorKind(413, _INVALID),
+    ErrorCode.HEADERS_TOO_LARGE: ErrorKind(431, _INVALID),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorKind(415, _INVALID),
+    ErrorCode.RATE_LIMIT_EXCEEDED: ErrorKind(429, "rate_limit_error"),
     ErrorCode.QUEUE_FULL: ErrorKind(429, "rate_limit_error"),
     ErrorCode.MODEL_LOADING: ErrorKind(503, _SERVER),
     ErrorCode.MODEL_UNAVAILABLE: ErrorKind(503, _SERVER, retry=False),
@@ -70,6 +75,7 @@ KINDS: dict[ErrorCode, ErrorKind] = {
     ErrorCode.OUT_OF_MEMORY: ErrorKind(503, _SERVER, retry=False),
     ErrorCode.DEADLINE_EXCEEDED: ErrorKind(504, _SERVER, retry=False),
     ErrorCode.NON_FINITE_OUTPUT: ErrorKind(500, _SERVER, retry=False),
+    ErrorCode.UPSTREAM_FAILED: ErrorKind(502, _SERVER),
     ErrorCode.INTERNAL_ERROR: ErrorKind(500, _SERVER, retry=False),
 }
 

@@ -21,6 +21,9 @@ MAX_SEED = 2**53 - 1
 OutputFormat = Literal["png", "webp", "jpeg"]
 ResolvedQuality = Literal["low", "medium", "high"]
 
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+"""An id, an alias, or the last segment of an id."""
+
 _NOT_BLANK = r"\S"
 
 
@@ -36,7 +39,7 @@ class GenerateImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ]
     model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        ModelName | None,
         Meta(description="Id, alias or unambiguous last segment of an id; the default model when left out"),
     ] = None
     n: Annotated[

@@ -13,6 +13,8 @@ MODEL_HEADER = "x-imagegen-model"
 STARTED_HEADER = "x-imagegen-started"
 FREE_ROWS_HEADER = "x-imagegen-free-rows"
 WORK_SECONDS_HEADER = "x-imagegen-work-seconds"
+DEVICE_SECONDS_HEADER = "x-imagegen-device-seconds"
+"""What the request itself took on the device, all its pictures together."""
 
 API_GROUP = "imagegen.dev"
 API_VERSION = "v1alpha1"

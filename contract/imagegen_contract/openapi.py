@@ -36,8 +36,10 @@ _REASONS = {
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is not JSON",
-    429: "The queue is full",
+    429: "Too much at once: the queue is full, or the API key's limit is reached",
+    431: "Too many bytes of headers",
     500: "The server failed",
+    502: "The server behind was lost",
     503: "Not now",
     504: "The request took too long",
 }

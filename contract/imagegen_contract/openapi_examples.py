@@ -95,8 +95,15 @@ ERRORS: dict[ErrorCode, ErrorExample] = {
     ErrorCode.BODY_TOO_LARGE: ErrorExample(
         "The body is larger than the server accepts", "The body is larger than 1048576 bytes."
     ),
+    ErrorCode.HEADERS_TOO_LARGE: ErrorExample(
+        "More bytes of headers than are taken", "more than 65536 bytes of headers"
+    ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorExample(
         "The body is not application/json", "Content type text/plain is not supported; send application/json."
+    ),
+    ErrorCode.RATE_LIMIT_EXCEEDED: ErrorExample(
+        "This API key sends more than it may, where keys have limits; Retry-After says when it may again",
+        "this API key may send 60 requests a minute",
     ),
     ErrorCode.QUEUE_FULL: ErrorExample(
         "As much work waits as may wait; Retry-After says when there will be room",
@@ -130,6 +137,10 @@ ERRORS: dict[ErrorCode, ErrorExample] = {
     ErrorCode.NON_FINITE_OUTPUT: ErrorExample(
         "The model computed NaN or infinity, of which no picture can be made",
         "The model computed values that are no numbers; try another scheduler, more steps or less guidance.",
+    ),
+    ErrorCode.UPSTREAM_FAILED: ErrorExample(
+        "The pods that worked on the request were lost, the second one too",
+        "two pods were lost while they worked on this request; the last: the connection ended",
     ),
     ErrorCode.INTERNAL_ERROR: ErrorExample(
         "A fault of the server; its log has the cause under the request id",

@@ -58,13 +58,17 @@ class CatalogStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """Image rows (one image of one request) and whole requests on this server, and what else it would take."""
+    """Image rows (one image of one request) and whole requests on this server, and what else it would take.
+
+    ``requests_at_once`` is how many requests the device works on together.
+    """
 
     running_rows: int
     queued_rows: int
     free_rows: int
     running_requests: int
     queued_requests: int
+    requests_at_once: int = 1
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):

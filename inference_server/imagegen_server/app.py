@@ -8,29 +8,28 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar
-from litestar.di import Provide
-from litestar.plugins import PluginProtocol
-from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
 
 from imagegen_contract.catalog import CatalogError, UnknownModelError, load_catalog, resolve
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_settings import ServerSettings
-from imagegen_server import docs, routes
+from imagegen_server import routes
 from imagegen_server.catalog_file import CatalogFile
 from imagegen_server.costs import CostModel
 from imagegen_server.engine import Engine, EngineLimits
 from imagegen_server.fetching import Fetcher
 from imagegen_server.lifecycle import Event
 from imagegen_server.loader import BackgroundLoader
-from imagegen_server.middleware import RequestContext
 from imagegen_server.models import ModelStore, StoreLimits
 from imagegen_server.service import Service
 from imagegen_server.sources import Source
 from imagegen_server.sources.builtin import BuiltinSource
 from imagegen_server.sources.file import FileSource
 from imagegen_server.sources.hub import HubSettings, HubSource
+from imagegen_web import docs
+from imagegen_web.application import web_application
+from imagegen_web.docs import About
+from imagegen_web.middleware import RequestContext
 
 _LOG = logging.getLogger(__name__)
 _IDLE_CHECK_SECONDS = 0.05
@@ -129,26 +128,18 @@ class Application:
         self._on_device_lost()
 
     def _asgi(self, handlers: list[Any]) -> ASGIApp:
-        app = _MsgspecLitestar(
-            route_handlers=handlers,
-            dependencies={"service": Provide(lambda: self.service, sync_to_thread=False)},
-            exception_handlers=routes.EXCEPTION_HANDLERS,  # pyright: ignore[reportArgumentType] - Litestar wants one handler type for all exceptions
-            request_max_body_size=self.service.settings.max_body_bytes,
-            openapi_config=None,
-            logging_config=None,
+        about = About(
+            version=self.service.version,
+            manages_models=self.service.settings.model is None,
+            management=self.service.settings.management_port is None,
+        )
+        app = web_application(
+            handlers,
+            dependencies={"service": self.service, "about": about},
+            exception_handlers=routes.EXCEPTION_HANDLERS,
+            max_body_bytes=self.service.settings.max_body_bytes,
         )
         return RequestContext(app, self.service.metrics.answered)
-
-
-class _MsgspecLitestar(Litestar):
-    """Litestar without its plugins for pydantic and attrs, which we do not use.
-
-    Looking for them imports pydantic, as long as litestar itself depends on it: a third of the time to listening.
-    """
-
-    @staticmethod
-    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
-        return [*plugins, MsgspecDIPlugin()]
 
 
 def _wanted(settings: ServerSettings, specs: Sequence[ImageModelSpec]) -> list[str]:

@@ -15,9 +15,10 @@ import msgspec
 
 from imagegen_server.costs import Cost, CostModel
 from imagegen_server.device_thread import DeviceThread, EngineCounters, settle
-from imagegen_server.errors import ApiError, DeadlineExceeded, DeviceLostError, Draining, QueueFull
+from imagegen_server.errors import DeviceLostError
 from imagegen_server.generation import Generation, Pictures
 from imagegen_server.jobs import Job, Pipeline
+from imagegen_web.errors import ApiError, DeadlineExceeded, Draining, QueueFull
 
 Result = TypeVar("Result")
 

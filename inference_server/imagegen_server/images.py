@@ -25,7 +25,6 @@ from imagegen_contract.images import (
 )
 from imagegen_contract.samplers import evaluations
 from imagegen_server.engine import Engine
-from imagegen_server.errors import InvalidRequest
 from imagegen_server.generation import Generation, Pictures
 from imagegen_server.models import ModelStore
 from imagegen_server.parameters import (
@@ -36,6 +35,7 @@ from imagegen_server.parameters import (
     resolve_generation,
 )
 from imagegen_server.slots import LoadedModel
+from imagegen_web.errors import InvalidRequest
 
 
 class ImageLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +65,11 @@ class Images:
         # One thread: with more encoders than idle cores the event loop would wait for a core.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
 
-    async def generate(self, request: GenerateImage, model_name: str, timeout: float) -> bytes:
-        """Return the JSON reply; raise ApiError. Cancelling this call stops the work within one denoising step."""
+    async def generate(self, request: GenerateImage, model_name: str, timeout: float) -> tuple[bytes, float]:
+        """Return the JSON reply and the device seconds that it took; raise ApiError.
+
+        Cancelling this call stops the work within one denoising step.
+        """
         check_supported(request, self._limits.images)
         spec = self._models.find(model_name)
         check_entry(request, spec)
@@ -75,7 +78,8 @@ class Images:
         text = self._metadata(work.generation, work.revision or spec.revision) if self._png_metadata else {}
         reply = _reply(work, output)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._encoder, _encode, reply, work.pictures, output, text)
+        body = await loop.run_in_executor(self._encoder, _encode, reply, work.pictures, output, text)
+        return body, work.pictures.device_seconds
 
     async def _denoised(self, request: GenerateImage, spec: ImageModelSpec, timeout: float) -> Work:
         """Make the pictures; a method of its own, so that nothing here names the model once its lease is over."""

@@ -1,43 +1,28 @@
 """The `imagegen-server` command: settings in, process out. The one place that reads the environment."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import uvicorn
-from litestar.types import ASGIApp
 
 from imagegen_contract.catalog import CatalogError, UnknownModelError
 from imagegen_contract.flags import read_flags
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings, read_server_settings
 from imagegen_contract.settings import SettingsError
 from imagegen_server.app import Application
-from imagegen_server.logs import configure_logging
-from imagegen_server.protocol import HttpProtocol
+from imagegen_web.logs import configure_logging
+from imagegen_web.serving import ListenError, Server, listen, url_of
 
 _LOG = logging.getLogger("imagegen")
 
 _DESCRIPTION = "Serve text-to-image models through the OpenAI Images API."
-
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than a client's pool keeps an idle connection, so that we never close one just as it is used again."""
-
-_LAST_BYTES_SECONDS = 10
-"""After the drain: time for the last replies to reach slow readers."""
-
-_BACKLOG = 2048
-
-
-class ListenError(RuntimeError):
-    """The address cannot be listened on; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,21 +50,21 @@ class _Process:
         self.exit_code = 0
         self._settings = settings
         self._application = Application(settings, self._device_lost)
-        self._servers: list[_Server] = []
+        self._servers: list[Server] = []
         self._drain: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Listen, load in the background, serve until a signal, drain."""
         settings, application = self._settings, self._application
-        public = _listen(settings.host, settings.port)
+        public = listen(settings.host, settings.port)
         listening = [(application.public, public)]
         if application.management is not None and settings.management_port is not None:
-            listening.append((application.management, _listen(settings.host, settings.management_port)))
-        self._servers = [_Server(_config(app)) for app, _ in listening]
+            listening.append((application.management, listen(settings.host, settings.management_port)))
+        self._servers = [Server(app) for app, _ in listening]
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, self._signalled)
         _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
-        urls = dict(zip(("url", "management"), (_url(bound) for _, bound in listening), strict=False))
+        urls = dict(zip(("url", "management"), (url_of(bound) for _, bound in listening), strict=False))
         _LOG.info("listening", extra={**urls, "docs": "/docs", "cpu_seconds": round(time.process_time(), 3)})
         # After the line above: from here on imports take turns with everything else.
         application.start()
@@ -110,44 +95,6 @@ class _Process:
         for server in self._servers:
             server.should_exit = True
             server.force_exit = force
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: it stops listening at once, and a drain answers until it is done."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave the signals to the process."""
-        yield
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # pyright: ignore[reportArgumentType] - two libraries' names for the ASGI protocol
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        http=HttpProtocol,
-        ws="none",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)  # pyright: ignore[reportArgumentType] - host and port, the first two of any address
-    except OSError as error:
-        # create_server adds the address to the system's words; only an unknown host has words of its own.
-        words = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise ListenError(f"cannot listen on {host} port {port}: {words}") from None
-
-
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _words(error: Exception) -> str:

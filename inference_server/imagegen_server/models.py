@@ -17,10 +17,11 @@ from imagegen_contract.catalog import UnknownModelError, resolve
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.load_failures import MENDED_ELSEWHERE, TRANSIENT, LoadFailure
 from imagegen_contract.server_status import Memory, ModelStatus
-from imagegen_server.errors import Draining, LoadError, ModelNotFound, QueueFull
+from imagegen_server.errors import LoadError
 from imagegen_server.fetching import Fetcher
 from imagegen_server.slots import Changes, LoadedModel, Slot, not_ready
 from imagegen_server.swapping import Loader, Swapper
+from imagegen_web.errors import Draining, ModelNotFound, QueueFull
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,9 +94,7 @@ class ModelStore:
         try:
             return resolve(name, self.specs)
         except UnknownModelError as error:
-            near = error.near or tuple(self._slots)
-            hint = "did you mean" if error.near else "models here"
-            raise ModelNotFound(f"model {name[:128]!r} does not exist; {hint}: {', '.join(near)}") from None
+            raise ModelNotFound(str(error)) from None
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Return the state of every model."""

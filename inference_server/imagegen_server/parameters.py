@@ -12,8 +12,8 @@ from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import MAX_SIDE, MIN_SIDE, SIZE_MULTIPLE, ImageSize, nearest_valid, parse_size
 from imagegen_contract.images import MAX_PROMPT_CHARACTERS, MAX_SEED, GenerateImage, OutputFormat, ResolvedQuality
 from imagegen_contract.samplers import PRESETS, Preset, resolve_preset, step_limits
-from imagegen_server.errors import InvalidRequest
 from imagegen_server.generation import Generation, ModelFacts
+from imagegen_web.errors import InvalidRequest
 
 _NATIVE_AREAS = 4
 """Without ``maxPixels`` in its entry a model may be asked for four times the area that it was trained at."""

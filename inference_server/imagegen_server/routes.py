@@ -1,31 +1,25 @@
 """The HTTP routes. A handler reads the request, calls one method, and says how the answer is sent."""
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import msgspec
-from litestar import MediaType, Request, Response, get, post, route
-from litestar.exceptions import HTTPException, MethodNotAllowedException
+from litestar import MediaType, Response, get, post, route
+from litestar.exceptions import MethodNotAllowedException
 
 from imagegen_contract import names
-from imagegen_contract.errors import ErrorCode, error_body
 from imagegen_contract.images import ModelInfo, ModelList, model_entry
 from imagegen_contract.server_status import ServerStatus
-from imagegen_server.errors import ApiError, ClientGone
 from imagegen_server.metrics import CONTENT_TYPE
-from imagegen_server.requests import decode_generation, read_body, request_timeout
 from imagegen_server.service import Service
-
-_LOG = logging.getLogger(__name__)
-_CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that left; nobody receives it, but logs and metrics show it."""
+from imagegen_web import responses
+from imagegen_web.errors import ClientGone
+from imagegen_web.requests import decode_generation, read_body, request_timeout
+from imagegen_web.responses import AnyRequest, allowed_methods, method_not_allowed
 
 _MODEL_PATHS = "/v1/models/"
 
 Result = TypeVar("Result")
-AnyRequest = Request[Any, Any, Any]
 
 
 @post("/v1/images/generations", status_code=200)
@@ -33,12 +27,15 @@ async def generate_images(request: AnyRequest, service: Service) -> Response[byt
     """Make pictures."""
     settings = service.settings
     timeout = request_timeout(request.headers.get(names.REQUEST_TIMEOUT_HEADER), settings.request_timeout)
-    body = decode_generation(await read_body(request, settings.body_timeout))
+    body = decode_generation(
+        await read_body(request.scope, request.receive, settings.body_timeout, settings.max_body_bytes)
+    )
     # A router resolved the name already, and its word stands above the body's; alone nobody may set the header.
     resolved = request.headers.get(names.MODEL_HEADER) if settings.model else None
     model_name = resolved or body.model or service.default_model
-    reply = await _unless_disconnected(request, service.images.generate(body, model_name, timeout))
-    return Response(reply, media_type=MediaType.JSON, headers=_load_report(service))
+    reply, seconds = await _unless_disconnected(request, service.images.generate(body, model_name, timeout))
+    headers = {**_load_report(service), names.DEVICE_SECONDS_HEADER: f"{seconds:.4f}"}
+    return Response(reply, media_type=MediaType.JSON, headers=headers)
 
 
 @get("/v1/models")
@@ -106,57 +103,14 @@ ALONE = [manage_model]
 MANAGEMENT = [healthz, readyz, metrics, status]
 
 
-def on_api_error(request: AnyRequest, error: ApiError) -> Response[bytes]:
-    """Render a failure of ours."""
-    return _error_response(request, error)
+def on_wrong_method(request: AnyRequest, error: MethodNotAllowedException) -> Response[bytes]:
+    """Refuse a method with those that belong to the path, where one handler takes several paths."""
+    path, allowed = request.scope["path"], allowed_methods(error)
+    many = "POST" in allowed and path.startswith(_MODEL_PATHS)
+    return method_not_allowed(request, _methods(path).split(", ") if many else allowed)
 
 
-def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """Render what Litestar refuses: no such route, no such method, a body over the limit."""
-    allowed = next(iter((error.headers or {}).values()), "").split(", ")
-    if "POST" in allowed and request.scope["path"].startswith(_MODEL_PATHS):
-        allowed = _methods(request.scope["path"]).split(", ")
-    allow = {"allow": ", ".join(sorted(allowed))} if error.status_code == 405 else {}
-    # The path of the scope: request.url is put together from the host header too, and raises where that is none.
-    code, message = {
-        404: (ErrorCode.NOT_FOUND, f"there is no route {request.scope['path'][:200]}; see /docs"),
-        405: (ErrorCode.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here; allowed: {allow.get('allow')}"),
-        413: (ErrorCode.BODY_TOO_LARGE, "the body is larger than this server takes"),
-    }.get(error.status_code, (ErrorCode.INVALID_REQUEST, "the request cannot be read"))
-    return _error_response(request, ApiError(code, message), allow)
-
-
-def on_client_gone(request: AnyRequest, _: ClientGone) -> Response[bytes]:
-    """Note a client that left before its answer."""
-    request.scope["state"]["error_code"] = "client_gone"
-    return Response(b"", status_code=_CLIENT_CLOSED_REQUEST)
-
-
-def on_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """Answer a failure that nobody foresaw: the client gets the request id, the log the traceback."""
-    _LOG.error("unexpected failure", exc_info=error)
-    request_id = request.scope["state"].get("request_id", "")
-    failure = ApiError(ErrorCode.INTERNAL_ERROR, f"an internal error; the server's log has it as {request_id}")
-    failure.started = True
-    return _error_response(request, failure)
-
-
-EXCEPTION_HANDLERS = {
-    ApiError: on_api_error,
-    ClientGone: on_client_gone,
-    HTTPException: on_http_error,
-    Exception: on_unexpected,
-}
-
-
-def _error_response(request: AnyRequest, error: ApiError, headers: dict[str, str] | None = None) -> Response[bytes]:
-    request.scope["state"]["error_code"] = error.code.value
-    return Response(
-        msgspec.json.encode(error_body(error.code, error.message, error.param)),
-        status_code=error.status,
-        media_type=MediaType.JSON,
-        headers={**error.headers, names.STARTED_HEADER: str(int(error.started)), **(headers or {})},
-    )
+EXCEPTION_HANDLERS = {**responses.EXCEPTION_HANDLERS, MethodNotAllowedException: on_wrong_method}
 
 
 def _methods(path: str) -> str:

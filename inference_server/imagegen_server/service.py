@@ -10,12 +10,12 @@ from imagegen_contract.server_settings import ServerSettings
 from imagegen_contract.server_status import Capacity, ModelStatus, ServerStatus, Work
 from imagegen_server.catalog_file import CatalogFile
 from imagegen_server.engine import Engine
-from imagegen_server.errors import ApiError
 from imagegen_server.images import ImageLimits, Images
 from imagegen_server.lifecycle import Lifecycle
 from imagegen_server.metrics import Metrics
 from imagegen_server.models import ModelStore
 from imagegen_server.parameters import allowed_schedulers, default_scheduler, default_size, max_pixels
+from imagegen_web.errors import ApiError
 
 
 class Service:

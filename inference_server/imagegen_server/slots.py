@@ -10,10 +10,11 @@ import msgspec
 from imagegen_contract.errors import ErrorCode
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_status import DownloadProgress, ModelState, ModelStatus
-from imagegen_server.errors import LoadError, ModelNotReady
+from imagegen_server.errors import LoadError
 from imagegen_server.generation import ModelFacts
 from imagegen_server.jobs import Pipeline
 from imagegen_server.residency import Resident
+from imagegen_web.errors import ModelNotReady
 
 _LOADING_RETRY_SECONDS = 5.0
 """When to look again while a model loads and nothing better is known: about what loading a small model takes."""

@@ -1,28 +1,19 @@
-"""The Kubernetes client: plain JSON in and out, every reply that is not 2xx raises.
+"""The Kubernetes client: plain JSON in and out, every reply that is not 2xx raises."""
 
-TLS and credentials are `kubernetes.aio`'s, and its aiohttp is the transport. Its typed models are not used: they cost
-memory and drop fields that they do not know. Nor is its way of making requests: it walks every body, and asks the
-environment for a proxy and a password each time, in threads.
-"""
-
-import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
-from kubernetes.aio import config as kube_config
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME, InClusterConfigLoader
 
 from imagegen_contract import names
+from imagegen_kube import connection
+from imagegen_kube.connection import ACCOUNT, Connection, CredentialsError
 from imagegen_operator.errors import ApiError, Cause, ConfigurationError, Conflict, NotFound, Unreachable
 from imagegen_operator.kinds import RESOURCES, Kind
 from imagegen_operator.metrics import Metrics
@@ -34,9 +25,6 @@ _REQUEST_SECONDS = 30.0
 
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod finds the token of its service account, the authority to trust, and its namespace."""
-
 _LISTS_TRIED = 3
 _NOTE_BYTES = 1024
 """The API server refuses an Event that says more."""
@@ -58,36 +46,18 @@ class _Status(msgspec.Struct):
 class Cluster:
     """One API server. Every method raises ApiError when it refuses, and Unreachable when it does not answer."""
 
-    def __init__(self, client: ApiClient, namespace: str, metrics: Metrics, request_seconds: float) -> None:
-        self.namespace = namespace
-        """The namespace of the credentials: the pod's own, or the kubeconfig's."""
-        self._client = client
+    def __init__(
+        self, way: Connection, session: aiohttp.ClientSession, metrics: Metrics, request_seconds: float
+    ) -> None:
+        self.way = way
+        self._session = session
         self._metrics = metrics
         self._time = aiohttp.ClientTimeout(total=request_seconds)
-        self._proxy = client.configuration.proxy or _environment_proxy(self.server)
-        self._session = self.session()
 
     @property
-    def server(self) -> str:
-        """Address of the API server."""
-        return self._client.configuration.host
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._session.close()
-
-    def session(self, *, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
-        """Return a session of the running loop that uses the same TLS, proxy and the credentials of the moment."""
-
-        async def authorize(
-            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            request.headers.update(await self._authorization())
-            request.server_hostname = self._client.configuration.tls_server_name
-            return await handler(request)
-
-        connector = aiohttp.TCPConnector(ssl=self._client.rest_client.ssl_context, limit=0)
-        return aiohttp.ClientSession(connector=connector, middlewares=(authorize, *middlewares), proxy=self._proxy)
+    def namespace(self) -> str:
+        """The namespace of the credentials: the pod's own, or the kubeconfig's."""
+        return self.way.namespace
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return an object, None when there is none."""
@@ -185,26 +155,18 @@ class Cluster:
         data = None if body is None else msgspec.json.encode(body)
         try:
             async with self._session.request(
-                method, self.server + path, params=query, headers=headers, data=data, timeout=self._time
+                method, self.way.server + path, params=query, headers=headers, data=data, timeout=self._time
             ) as response:
                 code, content = str(response.status), await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"the API server does not answer: {str(error) or type(error).__name__}") from None
-        except kube_config.ConfigException as error:
+        except CredentialsError as error:
             raise Unreachable(f"there are no credentials for the API server: {error}") from None
         finally:
             self._metrics.requested(method.lower(), what, code, time.monotonic() - began)
         if not 200 <= response.status < 300:
             raise _error(response.status, content, response.headers.get("Retry-After", ""))
         return _decoded(content)
-
-    async def _authorization(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        await self._client.update_params_for_auth(headers, [], _AUTH, "", "GET", None)
-        return headers
-
-
-_AUTH = ["BearerToken"]
 
 
 class _Expired(ApiError):
@@ -217,45 +179,14 @@ async def connect(
     metrics: Metrics,
     *,
     request_seconds: float = _REQUEST_SECONDS,
-    account: Path = _ACCOUNT,
+    account: Path = ACCOUNT,
 ) -> AsyncGenerator[Cluster]:
     """Connect with KUBECONFIG, else with the pod's service account. Raise ConfigurationError when there is neither."""
-    configuration = Configuration()
     try:
-        namespace = await _configure(configuration, environment, account)
-    except (kube_config.ConfigException, OSError, ValueError) as error:
-        raise ConfigurationError(f"no way to a cluster: {error}") from None
-    async with ApiClient(configuration) as client:
-        cluster = Cluster(client, namespace, metrics, request_seconds)
-        try:
-            yield cluster
-        finally:
-            await cluster.close()
-
-
-async def _configure(configuration: Configuration, environment: Mapping[str, str], account: Path) -> str:
-    path = environment.get("KUBECONFIG", "")
-    if not path and SERVICE_HOST_ENV_NAME in environment:
-        return await asyncio.to_thread(_configure_in_pod, configuration, environment, account)
-    loader = await kube_config.load_kube_config(
-        config_file=path or None, client_configuration=configuration, persist_config=False
-    )
-    context = loader.current_context["context"]
-    return context.get("namespace") or "default"
-
-
-def _configure_in_pod(configuration: Configuration, environment: Mapping[str, str], account: Path) -> str:
-    # The loader reads the token anew every minute: Kubernetes changes it every hour.
-    InClusterConfigLoader(
-        token_filename=str(account / "token"), cert_filename=str(account / "ca.crt"), environ=environment
-    ).load_and_set(configuration)
-    return (account / "namespace").read_text(encoding="utf-8").strip()
-
-
-def _environment_proxy(server: str) -> str | None:
-    """Return what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say of an address, as kubectl takes them."""
-    address = urlsplit(server)
-    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+        async with connection.connect(environment, account=account) as way, way.session() as session:
+            yield Cluster(way, session, metrics, request_seconds)
+    except connection.NoConnectionError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:

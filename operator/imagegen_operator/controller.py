@@ -41,7 +41,7 @@ class Controller:
         self.queue = WorkQueue(random.Random())  # noqa: S311 - jitter, nothing secret
         self.store = Store(self.queue.add)
         self._reports = ServerReports(self.store, self.queue.add)
-        self._watches = Watches(cluster, settings.namespace, settings.watch_silence_seconds, self._received)
+        self._watches = Watches(cluster.way, settings.namespace, settings.watch_silence_seconds, self._received)
         self._reconciler = Reconciler(self.store, cluster, self._reports, settings, lambda: datetime.now(UTC))
         metrics.observe(lambda: len(self.queue), self.ages, self._ready_counts)
 

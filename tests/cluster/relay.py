@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from cluster.ports import free_port
 
@@ -36,6 +36,7 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
         self._servers: list[asyncio.Server] = []
+        self._handling: set[asyncio.Task[None]] = set()
 
     def forward(self, host: str, port: int, *, listen: int | None = None) -> int:
         """Listen on loopback outside, pass connections to an address inside; return the port outside."""
@@ -59,8 +60,14 @@ class Relay:
 
     async def _serve(self, listener: socket.socket, connect: _Connect) -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(asyncio.CancelledError):  # asyncio.streams logs a cancelled handler as an error
-                await _join(reader, writer, connect)
+            # A connection whose client has said all that it will say is in nobody's hands but its task's.
+            task = cast("asyncio.Task[None]", asyncio.current_task())
+            self._handling.add(task)
+            try:
+                with suppress(asyncio.CancelledError):  # asyncio.streams logs a cancelled handler as an error
+                    await _join(reader, writer, connect)
+            finally:
+                self._handling.discard(task)
 
         self._servers.append(await asyncio.start_server(handle, sock=listener))
 

@@ -206,9 +206,20 @@ def test_a_hundred_half_requests_hinder_nobody(abused: ServerProcess, bystander:
     assert bystander.failures == []
 
 
+def flood(headers: int) -> bytes:
+    """Return that many headers of 100 bytes."""
+    return b"".join(b"x-%04d: %s\r\n" % (number, b"y" * 90) for number in range(headers))
+
+
 def test_many_headers_are_no_harm(wire: Wire) -> None:
-    flood = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 100) for number in range(5000))
-    assert wire.send(HEAD, flood, length(BODY), BODY).answer().status == 200
+    assert wire.send(HEAD, flood(600), length(BODY), BODY).answer().status == 200
+
+
+@pytest.mark.parametrize("headers", [700, 20_000])
+def test_headers_over_the_limit_are_refused_and_not_reset(wire: Wire, headers: int) -> None:
+    answer = wire.send(HEAD, flood(headers), length(BODY), BODY).answer()
+    assert (answer.status, answer.error()) == (431, ErrorCode.HEADERS_TOO_LARGE)
+    assert wire.ended()
 
 
 def test_a_client_of_http_1_0_is_answered_and_the_connection_ends(wire: Wire) -> None:

@@ -260,6 +260,7 @@ def test_a_deadline_that_is_no_time_is_refused(retrying: openai.OpenAI, header: 
     assert REQUEST_TIMEOUT_HEADER in checked(raised.value).message
 
 
+@pytest.mark.slow
 def test_retry_after_is_never_more_than_the_sdk_honours(connect: Connect, narrow: ServerProcess) -> None:
     body = json.dumps({"prompt": PROMPT, "n": 10, "num_inference_steps": 100, "size": "512x512"}).encode()
     with socket.create_connection(address(narrow)) as busy:

@@ -10,8 +10,8 @@ import pytest
 from engine_scenarios import COST, arrival, outcome, run_on_engine, submit, until
 from fake_pipelines import CountingPipeline, Gate, generation, painted
 from imagegen_server.engine import Engine
-from imagegen_server.errors import ApiError, DeadlineExceeded, Draining, QueueFull
 from imagegen_server.generation import Pictures
+from imagegen_web.errors import ApiError, DeadlineExceeded, Draining, QueueFull
 
 
 def test_pictures_come_in_the_order_of_the_seeds_and_count_what_they_cost() -> None:

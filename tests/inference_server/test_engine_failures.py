@@ -11,7 +11,8 @@ from engine_scenarios import arrival, outcome, run_on_engine, submit
 from fake_pipelines import CountingPipeline, CountingRow, Gate, generation, painted
 from imagegen_server.device_thread import DeviceOutOfMemoryError
 from imagegen_server.engine import Engine
-from imagegen_server.errors import DeviceLostError, Draining, NonFiniteOutput, OutOfMemory
+from imagegen_server.errors import DeviceLostError, NonFiniteOutput, OutOfMemory
+from imagegen_web.errors import Draining
 from misbehaving.pipelines import BreaksTheProtocol, FailsInAdmit, FailsInAdvance, FailsInPicture, Raise, SmallDevice
 
 FAULTY: dict[str, Callable[[Raise], CountingPipeline]] = {

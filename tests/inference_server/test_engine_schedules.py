@@ -13,8 +13,9 @@ from engine_scenarios import outcome, run_on_engine, submit, until
 from fake_pipelines import CountingPipeline, generation, painted
 from imagegen_server.device_thread import DeviceOutOfMemoryError
 from imagegen_server.engine import Engine
-from imagegen_server.errors import DeadlineExceeded, DeviceLostError, Draining, OutOfMemory, QueueFull
+from imagegen_server.errors import DeviceLostError, OutOfMemory
 from imagegen_server.generation import Pictures
+from imagegen_web.errors import DeadlineExceeded, Draining, QueueFull
 from misbehaving.pipelines import FailsInAdmit, FailsInAdvance, FailsInPicture, SmallDevice
 
 PIPELINES: dict[str, Callable[[], CountingPipeline]] = {

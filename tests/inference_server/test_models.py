@@ -15,9 +15,10 @@ from imagegen_contract.errors import ErrorCode
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.load_failures import TRANSIENT, LoadFailure
 from imagegen_contract.server_status import ModelStatus
-from imagegen_server.errors import ApiError, LoadError, ModelNotFound, ModelNotReady
+from imagegen_server.errors import LoadError
 from imagegen_server.models import ModelStore, StoreLimits
 from imagegen_server.slots import LoadedModel
+from imagegen_web.errors import ApiError, ModelNotFound, ModelNotReady
 
 PATIENCE = 20.0
 """Far more than anything here takes: only a test that hangs gets there."""

@@ -12,7 +12,6 @@ from imagegen_contract.image_model import ImageModelSpec, Inference
 from imagegen_contract.image_size import MAX_SIDE, MIN_SIDE, SIZE_MULTIPLE, ImageSize
 from imagegen_contract.images import MAX_SEED, GenerateImage, OutputFormat
 from imagegen_contract.samplers import CLASS_NAMES, PRESETS, step_limits
-from imagegen_server.errors import InvalidRequest
 from imagegen_server.generation import Generation, ModelFacts
 from imagegen_server.parameters import (
     allowed_schedulers,
@@ -21,6 +20,7 @@ from imagegen_server.parameters import (
     output_options,
     resolve_generation,
 )
+from imagegen_web.errors import InvalidRequest
 
 FACTS = ModelFacts(
     native_size=ImageSize(512, 512), own_scheduler="pndm", device="cpu", dtype="float32", prompt_tokens=300

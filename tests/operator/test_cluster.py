@@ -173,7 +173,7 @@ def test_a_proxy_is_used_as_kubectl_uses_it(tmp_path: Path, monkeypatch: pytest.
     async def ask(no_proxy: str) -> list[str]:
         proxy = FakeApiServer(tmp_path, web.json_response({}))
         async with proxy.cluster() as direct:
-            monkeypatch.setenv("http_proxy", direct.server)
+            monkeypatch.setenv("http_proxy", direct.way.server)
             monkeypatch.setenv("no_proxy", no_proxy)
             file = write_kubeconfig(tmp_path / "far", "http://far.invalid:81", token=TOKEN)
             async with connect({"KUBECONFIG": str(file)}, Metrics(), request_seconds=5) as cluster:

@@ -141,15 +141,15 @@ def test_watches_go_the_same_way_as_requests(name: str, answers: bool, kubeconfi
 
     async def go() -> None:
         environment = {"KUBECONFIG": str(tmp_path / "named")}
-        async with connect(environment, Metrics()) as cluster, cluster.session(middlewares=()) as session:
+        async with connect(environment, Metrics()) as cluster, cluster.way.session() as session:
             if answers:
                 await cluster.list_all(Kind.POD, "default")
-                reply = await session.get(f"{cluster.server}/api/v1/namespaces/default/pods")
+                reply = await session.get(f"{cluster.way.server}/api/v1/namespaces/default/pods")
                 assert reply.status == 200
                 return
             with pytest.raises(Unreachable, match=name):
                 await cluster.list_all(Kind.POD, "default")
             with pytest.raises(aiohttp.ClientConnectorCertificateError, match=name):
-                await session.get(f"{cluster.server}/api")
+                await session.get(f"{cluster.way.server}/api")
 
     asyncio.run(go())

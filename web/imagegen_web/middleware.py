@@ -21,7 +21,7 @@ from litestar.types import (
 )
 
 from imagegen_contract.names import REQUEST_ID_HEADER
-from imagegen_server.logs import REQUEST_ID
+from imagegen_web.logs import REQUEST_ID
 
 _LOG = logging.getLogger("imagegen.access")
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from imagegen_server.logs import REQUEST_ID
-from imagegen_server.middleware import RequestContext
+from imagegen_web.logs import REQUEST_ID
+from imagegen_web.middleware import RequestContext
 from server_process import ServerProcess
 
 SENT = "trace-1.2_3"

@@ -2,17 +2,15 @@
 
 import asyncio
 import math
-from typing import Any
 
 import msgspec
-from litestar import Request
-from litestar.exceptions import HTTPException
+from litestar.types import HTTPScope, Receive
 
 from imagegen_contract.errors import ErrorCode
 from imagegen_contract.images import GenerateImage
 from imagegen_contract.names import REQUEST_TIMEOUT_HEADER
 from imagegen_contract.validation import shown, value_at, violation
-from imagegen_server.errors import ApiError, ClientGone, InvalidRequest
+from imagegen_web.errors import ApiError, ClientGone, InvalidRequest
 
 _DECODER = msgspec.json.Decoder(GenerateImage)
 _PRIVATE = ("prompt", "negative_prompt")
@@ -22,22 +20,53 @@ _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What msgspec raises for bytes that are no JSON, too deep, or not UTF-8."""
 
 
-async def read_body(request: Request[Any, Any, Any], timeout: float) -> bytes:
-    """Return the JSON body; raise ApiError for another content type, a slow client, or a body over the limit."""
-    content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+def header(scope: HTTPScope, name: bytes) -> str | None:
+    """Return the first header of that (lower-case) name."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+async def read_body(scope: HTTPScope, receive: Receive, timeout: float, most_bytes: int) -> bytes:
+    """Return the JSON body; raise ApiError for another content type, a slow client, or a body over the limit.
+
+    Raises ClientGone when the connection ends inside the body.
+    """
+    _check_head(scope, most_bytes)
+    try:
+        async with asyncio.timeout(timeout):
+            return await _whole(receive, most_bytes)
+    except TimeoutError:
+        raise ApiError(ErrorCode.REQUEST_TIMEOUT, f"the body did not arrive within {timeout:g} s") from None
+
+
+def _check_head(scope: HTTPScope, most_bytes: int) -> None:
+    told = header(scope, b"content-type")
+    content_type = "application/json" if told is None else told.split(";")[0].strip().lower()
     if content_type != "application/json":
         raise ApiError(
             ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"content-type: found {shown(content_type)}, allowed is application/json"
         )
-    try:
-        async with asyncio.timeout(timeout):
-            return await request.body()
-    except TimeoutError:
-        raise ApiError(ErrorCode.REQUEST_TIMEOUT, f"the body did not arrive within {timeout:g} s") from None
-    except HTTPException as error:
-        if error.status_code >= 500:  # Litestar's answer to a connection that closed inside the body.
-            raise ClientGone from None
-        raise
+    length = header(scope, b"content-length") or "0"
+    if length.isdecimal() and int(length) > most_bytes:
+        raise _too_large(most_bytes)
+
+
+async def _whole(receive: Receive, most_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    held = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        pieces.append(message["body"])
+        held += len(message["body"])
+        if held > most_bytes:
+            raise _too_large(most_bytes)
+        if not message["more_body"]:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(most_bytes: int) -> ApiError:
+    return ApiError(ErrorCode.BODY_TOO_LARGE, f"the body is larger than the {most_bytes} bytes that are taken here")
 
 
 def decode_generation(body: bytes) -> GenerateImage:

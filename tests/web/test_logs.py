@@ -13,7 +13,7 @@ PRIVATE = "a very private prompt of mine"
 
 PROGRAM = """
 import logging
-from imagegen_server.logs import REQUEST_ID, configure_logging
+from imagegen_web.logs import REQUEST_ID, configure_logging
 configure_logging({log_format!r}, {level!r})
 log = logging.getLogger("here")
 log.debug("too quiet")

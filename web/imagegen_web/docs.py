@@ -1,4 +1,7 @@
-"""Swagger UI at /docs, the OpenAPI document, and the short page at /: all served by us, so they work offline."""
+"""Swagger UI at /docs, the OpenAPI document, and the short page at /: all served by us, so they work offline.
+
+A program gives them what they show as the dependency ``about``.
+"""
 
 import importlib.util
 from html import escape
@@ -9,7 +12,17 @@ from litestar import MediaType, Response, get
 from litestar.exceptions import NotFoundException
 
 from imagegen_contract.openapi import openapi_document
-from imagegen_server.service import Service
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pages say of the program."""
+
+    version: str
+    manages_models: bool
+    """Whether models are loaded and unloaded by request."""
+    management: bool
+    """Whether /status and /metrics are at the same address."""
+
 
 _ASSETS = {
     "swagger-ui.css": "text/css",
@@ -43,11 +56,13 @@ _START_PAGE = """<!doctype html>
 <ul>
 <li><a href="docs">API documentation</a>, with a form to try it (<a href="openapi.json">OpenAPI document</a>)</li>
 <li><a href="v1/models">Models</a></li>
-<li><a href="status">Status</a> and <a href="metrics">metrics</a></li>
-</ul>
+{management}</ul>
 <pre>{example}</pre>
 </body>
 </html>
+"""
+
+_MANAGEMENT_LINKS = """<li><a href="status">Status</a> and <a href="metrics">metrics</a></li>
 """
 
 _EXAMPLE = """curl -s BASE_URL/v1/images/generations -H 'content-type: application/json' \\
@@ -55,9 +70,10 @@ _EXAMPLE = """curl -s BASE_URL/v1/images/generations -H 'content-type: applicati
 
 
 @get("/", media_type=MediaType.HTML)
-async def start_page(service: Service) -> str:
+async def start_page(about: About) -> str:
     """Links to what is here."""
-    return _START_PAGE.format(version=escape(service.version), example=escape(_EXAMPLE))
+    management = _MANAGEMENT_LINKS if about.management else ""
+    return _START_PAGE.format(version=escape(about.version), management=management, example=escape(_EXAMPLE))
 
 
 @get("/docs", media_type=MediaType.HTML)
@@ -77,9 +93,9 @@ def swagger_asset(name: str) -> Response[bytes]:
 
 
 @get("/openapi.json")
-async def openapi_json(service: Service) -> Response[bytes]:
+async def openapi_json(about: About) -> Response[bytes]:
     """Return the OpenAPI 3.1 document."""
-    document = openapi_document(service.version, manages_models=service.settings.model is None)
+    document = openapi_document(about.version, manages_models=about.manages_models)
     return Response(msgspec.json.encode(document), media_type=MediaType.JSON)
 
 

@@ -1,0 +1,105 @@
+"""HTTP/1.1 as uvicorn speaks it, with what it leaves out: our error body for what its parser refuses before there is a
+request, an end of headers, and of patience with a client that sends them byte by byte.
+"""
+
+import asyncio
+import secrets
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from imagegen_contract.errors import KINDS, ErrorCode, error_body
+from imagegen_contract.names import REQUEST_ID_HEADER
+
+_MOST_HEAD_BYTES = 64 * 1024
+"""As proxies commonly take at most."""
+
+_HEAD_SECONDS = 20.0
+"""From the first byte of a request to the end of its headers; from the connection to the first byte, too."""
+
+_LINGER_SECONDS = 2.0
+"""A client that is still sending sees the refusal; a connection closed at once would be reset under it."""
+
+_REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        """Whether the next bytes are of a request line or headers."""
+        self._head_bytes = 0
+        self._refused = False
+        """Whether the last word was said here; what still comes is not read."""
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a first request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, of headers only so many and only for so long."""
+        if self._refused:
+            return
+        if self._in_head:
+            if self._patience is None:
+                self._wait_for_head()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > _MOST_HEAD_BYTES and not self._refused:
+            self._refuse(ErrorCode.HEADERS_TOO_LARGE, f"more than {_MOST_HEAD_BYTES} bytes of headers")
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is there."""
+        self._in_head, self._head_bytes = False, 0
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the next bytes begin another request."""
+        self._in_head = True
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, as text/plain
+        """Refuse what is no HTTP, and end the connection."""
+        self._refuse(ErrorCode.INVALID_REQUEST, "this is not valid HTTP/1.1")
+
+    def _wait_for_head(self) -> None:
+        self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        if self.cycle and not self.cycle.response_complete:
+            self._wait_for_head()  # an answer is on its way, and the client sends its next request already
+        elif self._head_bytes:
+            self._refuse(ErrorCode.REQUEST_TIMEOUT, f"the headers did not arrive within {_HEAD_SECONDS:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, code: ErrorCode, message: str) -> None:
+        status = KINDS[code].status
+        body = msgspec.json.encode(error_body(code, message))
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
+            "content-type: application/json\r\n"
+            "connection: close\r\n"
+            f"content-length: {len(body)}\r\n"
+            f"{REQUEST_ID_HEADER}: req_{secrets.token_hex(12)}\r\n\r\n"
+        )
+        self._refused = True
+        self.transport.write(head.encode() + body)
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
