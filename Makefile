@@ -13,7 +13,7 @@ DEVICE ?= cuda
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-images test-quick acceptance check format bench gpu-check generate lock image sheet cluster demo-model clean
+.PHONY: help setup serve fleet test test-images test-quick acceptance check format bench gpu-check generate lock image sheet cluster demo-model clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ setup: $(VENV)/.stamp ## Make the environment in .venv (the targets below do it 
 
 serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
 	@exec $(BIN)/imagegen-server --host $(HOST) --port $(PORT)
+
+fleet: setup ## Run a router and three servers of the embedded model on this machine (HOST=127.0.0.1 PORT=8000)
+	@exec $(BIN)/python tools/fleet.py --host $(HOST) --port $(PORT)
 
 test: setup ## Run all tests but those of the images
 	$(PYTEST) -m "not images"
@@ -80,7 +83,7 @@ sheet: setup ## Make the README's contact sheet with a running server (PORT=8000
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(COMPILE) pyproject.toml --extra server --upgrade --output-file requirements/server.txt
-	$(COMPILE) pyproject.toml --extra operator --constraint requirements/server.txt --upgrade \
+	$(COMPILE) pyproject.toml --extra operator --extra router --constraint requirements/server.txt --upgrade \
 		--output-file requirements/operator.txt
 	$(COMPILE) pyproject.toml --extra dev --constraint requirements/server.txt --constraint requirements/operator.txt \
 		--upgrade --output-file requirements/dev.txt

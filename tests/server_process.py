@@ -1,10 +1,11 @@
 """A real server process for tests: started on a free port of loopback, stopped by its own process id."""
 
 import json
+import os
 import ssl
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,25 @@ def start_server(
     running: ServerProcess | None = None
     try:
         running = ServerProcess(process, started)
-        yield running
+        with _before(running, flags) as seen:
+            yield seen
     finally:
         if running is not None:
             running.stop()
         elif process.poll() is None:
             process.kill()
             process.wait(10)
+
+
+@contextmanager
+def _before(server: ServerProcess, flags: Sequence[str]) -> Generator[ServerProcess]:
+    if os.environ.get("IMAGEGEN_TEST_ROUTED") != "1":  # noqa: TID251 - a test run is a composition root
+        yield server
+        return
+    from routed_server import routed  # noqa: PLC0415 - it is built out of what is here
+
+    with routed(server, flags) as pair:
+        yield pair
 
 
 def wait_until(condition: Any, seconds: float, what: str, every: float = 0.01) -> None:

@@ -1,4 +1,4 @@
-"""docs/settings.md: every setting of the server and of the operator, made from their structs."""
+"""docs/settings.md: every setting of server, router and operator, made from their structs."""
 
 import msgspec
 from msgspec import inspect
@@ -8,12 +8,14 @@ from imagegen_contract.server_settings import ServerSettings
 from imagegen_contract.validation import field_types, type_options
 from imagegen_operator import settings as operator_settings
 from imagegen_operator.settings import OperatorSettings
+from imagegen_router import settings as router_settings
+from imagegen_router.settings import RouterSettings
 
 _INTRODUCTION = """\
 # Settings
 
-Made by `python tools/generate.py` from `contract/imagegen_contract/server_settings.py` and
-`operator/imagegen_operator/settings.py`; edit them there.
+Made by `python tools/generate.py` from `contract/imagegen_contract/server_settings.py`,
+`router/imagegen_router/settings.py` and `operator/imagegen_operator/settings.py`; edit them there.
 
 Each setting is an environment variable and a flag of its program; a flag wins over the variable. A list is written
 with commas, a switch as `true` or `false`. A wrong value or a misspelt name stops the program at its start with a
@@ -39,15 +41,16 @@ _VALUES: dict[type[inspect.Type], str] = {
 
 def settings_page() -> str:
     """Return the tables of all settings."""
-    server = _table(ServerSettings, server_settings.ENVIRONMENT_PREFIX)
-    operator = _table(OperatorSettings, operator_settings.ENVIRONMENT_PREFIX)
-    return (
-        _INTRODUCTION
-        + _TABLE.format(title="The server", program="imagegen-server")
-        + server
-        + _TABLE.format(title="The operator", program="imagegen-operator")
-        + operator
+    programs = (
+        ("The server", "imagegen-server", ServerSettings, server_settings.ENVIRONMENT_PREFIX),
+        ("The router", "imagegen-router", RouterSettings, router_settings.ENVIRONMENT_PREFIX),
+        ("The operator", "imagegen-operator", OperatorSettings, operator_settings.ENVIRONMENT_PREFIX),
     )
+    tables = (
+        _TABLE.format(title=title, program=program) + _table(struct, prefix)
+        for title, program, struct, prefix in programs
+    )
+    return _INTRODUCTION + "".join(tables)
 
 
 def _table(struct: type[msgspec.Struct], prefix: str) -> str:

@@ -1,0 +1,77 @@
+"""Prometheus metrics, each with its meaning in its help text. Names follow Prometheus' conventions (base units)."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from imagegen_router.demand import ModelDemand
+from imagegen_router.endpoints import Endpoints
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The registry of one router."""
+
+    def __init__(self, endpoints: Endpoints, demand: Callable[[], Iterable[ModelDemand]]) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self._requests = Counter(
+            "imagegen_router_requests",
+            "Requests answered, by route, status and error code",
+            ["route", "status", "code"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "imagegen_router_request_seconds",
+            "Time from receiving a request to its last byte, by route",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        registry.register(_State(endpoints, demand))
+
+    def answered(self, route: str, status: int, code: str, seconds: float) -> None:
+        """Count one answer."""
+        self._requests.labels(route, str(status), code).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return the exposition format."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """Reads the waiting rooms and pods when asked."""
+
+    def __init__(self, endpoints: Endpoints, demand: Callable[[], Iterable[ModelDemand]]) -> None:
+        self._endpoints = endpoints
+        self._demand = demand
+
+    def collect(self) -> Iterable[Metric]:
+        waiting = GaugeMetricFamily(
+            "imagegen_router_waiting_requests", "Requests that wait for a pod", labels=["model"]
+        )
+        running = GaugeMetricFamily("imagegen_router_running_requests", "Requests on pods", labels=["model"])
+        work = GaugeMetricFamily(
+            "imagegen_router_waiting_seconds", "Predicted device seconds of what waits", labels=["model"]
+        )
+        for each in self._demand():
+            waiting.add_metric([each.model], each.waiting_requests)
+            running.add_metric([each.model], each.running_requests)
+            work.add_metric([each.model], each.waiting_seconds)
+        yield from (waiting, running, work)
+        pods = GaugeMetricFamily(
+            "imagegen_router_pods", "Known pods, by model and whether they take work", labels=["model", "state"]
+        )
+        counts: dict[tuple[str, str], int] = {}
+        for endpoint in self._endpoints:
+            key = endpoint.address.model, "ready" if endpoint.address.ready else "not_ready"
+            counts[key] = counts.get(key, 0) + 1
+        for labels, count in counts.items():
+            pods.add_metric(labels, count)
+        yield pods
