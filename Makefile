@@ -68,6 +68,8 @@ bench: setup ## Run the quick form of all benchmarks
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lone_request.py --quick
 	PYTHONPATH=tests $(BIN)/python benchmarks/operator_scale.py --quick
+	$(BIN)/python benchmarks/router_hop.py --quick
+	PYTHONPATH=tests $(BIN)/python benchmarks/mixed_load.py --quick
 
 # WRITE=1 puts the table into docs/gpu.md. The check borrows the tests' oracles; torch's tracer prints without the level.
 gpu-check: setup ## Check pictures, speed and memory on a GPU (DEVICE=cuda or cpu)

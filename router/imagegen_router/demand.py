@@ -40,36 +40,36 @@ class Demand:
     ) -> None:
         self._models = models
         self._measure = measure
-        self._counts: dict[str, tuple[int, int]] = {}
         self._awaited_seconds = awaited_seconds
         self._version = 0
         self._changed = asyncio.Event()
+        self._polls = 0
+        """Readers that wait for a change."""
         self._read_at: float | None = None
 
     def awaited(self) -> bool:
         """Return whether somebody reads the demand, and so may start pods."""
         return self._read_at is not None and _now() - self._read_at < self._awaited_seconds
 
-    def note(self, model: str) -> None:
-        """Look whether the number of requests of a model has changed; predicted seconds do so all the time."""
-        figures = self._measure(model)
-        counts = figures.waiting_requests, figures.running_requests
-        if counts == self._counts.get(model, (0, 0)):
-            return
-        self._counts[model] = counts
+    def note(self) -> None:
+        """Note that a request has come, was sent to a pod, or is over; predicted seconds change all the time."""
         self._version += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._polls:
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     async def read(self, known: int | None, wait: float) -> DemandReport:
         """Return the demand, at once; when ``known`` is the newest version, at its next change or after ``wait``."""
         self._read_at = _now()
         if known == self._version and wait > 0:
+            self._polls += 1
             try:
                 async with asyncio.timeout(min(wait, _LONGEST_WAIT_SECONDS)):
                     await self._changed.wait()
             except TimeoutError:
                 pass
+            finally:
+                self._polls -= 1
             self._read_at = _now()
         return DemandReport(version=self._version, models=tuple(map(self._measure, self._models())))
 

@@ -117,8 +117,8 @@ class Dispatcher:
         self._chance = chance
         self._models: dict[str, _Model] = {}
         self._draining = False
-        self.news: Callable[[str], None] = lambda _: None
-        """Called with a model whose demand has changed."""
+        self.news: Callable[[], None] = lambda: None
+        """Called when a request has come, was sent to a pod, or is over."""
 
     async def place(self, request: Request) -> Endpoint:
         """Return a pod with room; what is sent there is noted already.
@@ -136,6 +136,7 @@ class Dispatcher:
         self._admit(request, ticket, model, ready, now)
         placed: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         model.waiting[request.number] = Waiting(request, ticket, placed)
+        self.news()
         try:
             self.pump(request.model)
             return await placed
@@ -146,7 +147,7 @@ class Dispatcher:
         finally:
             model.room.leave(ticket)
             del model.waiting[request.number]
-            self.news(request.model)
+            self.news()
 
     def pump(self, name: str) -> None:
         """Send whoever is next, as long as there is a pod with room."""
@@ -167,11 +168,11 @@ class Dispatcher:
             self._begin(waiting.request, endpoint, now)
             waiting.placed.set_result(endpoint)
         self._look_again(name, model, ready, now)
-        self.news(name)
 
     def ended(self, request: Request, endpoint: Endpoint) -> None:
         """Note that a request is over on a pod, however it ended; others may have its place."""
         endpoint.end(request.number, _now())
+        self.news()
         self.pump(request.model)
 
     async def sweep(self) -> None:
@@ -243,7 +244,7 @@ class Dispatcher:
     def _begin(self, request: Request, endpoint: Endpoint, now: float) -> None:
         running = Running(rows=request.rows, seconds=self._seconds(request, endpoint.device), sent_at=now)
         endpoint.begin(request.number, running)
-        self.news(request.model)
+        self.news()
 
     def _seconds(self, request: Request, device: str) -> float:
         return request.rows * self._costs.row_seconds(request.model, device, request.shape)

@@ -55,6 +55,11 @@ class Reply:
         self._endpoint = endpoint
         self._closed = closed
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was read."""
+        return self._connection.drained
+
     async def read(self) -> bytes:
         """Return the next piece, nothing at the end. Raise UpstreamError when it is not whole."""
         return await self._connection.read()

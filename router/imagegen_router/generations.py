@@ -5,9 +5,10 @@ Plain ASGI beside Litestar, whose routing would cost as much again as all that i
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any, cast
 
 from litestar.types import HTTPScope, Receive, Send
 
@@ -22,6 +23,7 @@ from imagegen_router.replies import HOP_BY_HOP, OURS, Headers, pass_on
 from imagegen_router.settings import RouterSettings
 from imagegen_router.streaming import Stream
 from imagegen_web.errors import ApiError, ClientGone
+from imagegen_web.protocol import Departure
 from imagegen_web.requests import header, read_body, request_timeout
 from imagegen_web.responses import CLIENT_CLOSED_REQUEST, error_content, error_headers
 
@@ -58,7 +60,7 @@ class Generations:
             if scope["method"] == "OPTIONS":
                 await _allow(send)
                 return
-            async with self._admitted(scope) as client:
+            with self._admitted(scope) as client:
                 await self._serve(scope, receive, send, client)
         except ApiError as error:
             await refuse(scope, send, error)
@@ -68,8 +70,8 @@ class Generations:
         finally:
             self.active -= 1
 
-    @asynccontextmanager
-    async def _admitted(self, scope: HTTPScope) -> AsyncGenerator[str]:
+    @contextmanager
+    def _admitted(self, scope: HTTPScope) -> Generator[str]:
         """Check method and key; yield the client's id, "" for everybody without a key."""
         if scope["method"] != "POST":
             raise ApiError(
@@ -103,7 +105,7 @@ class Generations:
             hold_seconds=settings.hold_stream_seconds if facts.stream else settings.hold_seconds,
         )
         outgoing = Outgoing(_head(scope, model, len(body)), body)
-        async with _until_gone(receive):
+        with _until_gone(scope):
             if facts.stream:
                 await Stream(self._forwarder, send).serve(request, outgoing)
             else:
@@ -144,29 +146,22 @@ async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> Non
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-@asynccontextmanager
-async def _until_gone(receive: Receive) -> AsyncGenerator[None]:
+@contextmanager
+def _until_gone(scope: HTTPScope) -> Generator[None]:
     """Cancel what is done within when the client leaves, and raise ClientGone."""
-    working = asyncio.current_task()
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        if working:
-            working.cancel()
-
-    watching = asyncio.ensure_future(watch())
+    departure: Departure = cast("Any", scope)["extensions"][Departure.EXTENSION]
+    working = cast("asyncio.Task[Any]", asyncio.current_task())
+    if departure.happened:
+        raise ClientGone
+    departure.told.add(working.cancel)
     try:
         yield
     except asyncio.CancelledError:
-        if not gone or working is None or working.uncancel():
+        if not departure.happened or working.uncancel():
             raise
         raise ClientGone from None
     finally:
-        watching.cancel()
+        departure.told.discard(working.cancel)
 
 
 def _now() -> float:

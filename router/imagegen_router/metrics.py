@@ -33,12 +33,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._children: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
+        """What the labels mean is looked up once: it takes as long as all the rest of counting."""
         registry.register(_State(endpoints, demand))
 
     def answered(self, route: str, status: int, code: str, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(route, str(status), code).inc()
-        self._seconds.labels(route).observe(seconds)
+        children = self._children.get((route, status, code))
+        if children is None:
+            children = self._requests.labels(route, str(status), code), self._seconds.labels(route)
+            self._children[route, status, code] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def text(self) -> bytes:
         """Return the exposition format."""

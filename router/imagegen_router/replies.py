@@ -43,9 +43,11 @@ async def pass_on(reply: Reply, send: Send) -> None:
     """Send a reply to the client, piece by piece."""
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": to_client(reply.headers)})
-        while piece := await reply.read():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        more = True
+        while more:
+            piece = await reply.read()
+            more = not reply.complete
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
     except UpstreamError as error:
         # The client has part of it already. Returning now ends its connection, so that it sees that.
         _LOG.warning("a reply was cut off", extra={"cause": str(error)})

@@ -151,6 +151,11 @@ class Connection(asyncio.Protocol):
         return self._error is None and self._complete and self._keeps and not self._pieces
 
     @property
+    def drained(self) -> bool:
+        """Whether the reply is whole and all of it was read."""
+        return self._complete and not self._pieces
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of the reply that came and were not read."""
         return self._held

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable
 
@@ -26,6 +26,7 @@ from imagegen_web.logs import REQUEST_ID
 _LOG = logging.getLogger("imagegen.access")
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_IDS = random.Random()  # noqa: S311 - ids are no secrets; the system's randomness costs a call of the system each time
 _HEADER = REQUEST_ID_HEADER.encode()
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/status"})
 """Asked every second or so by machines: logged only when they fail."""
@@ -79,6 +80,8 @@ class RequestContext:
         path, code = scope["path"], scope["state"].get("error_code", "")
         self._observe(_route(path), status, code, seconds)
         level = logging.DEBUG if path in _QUIET and status < 400 else logging.INFO
+        if not _LOG.isEnabledFor(level):
+            return
         facts = {"path": path[:200], "status": status, "seconds": round(seconds, 3), **({"code": code} if code else {})}
         _LOG.log(level, "request", extra={"method": scope["method"], **facts})
 
@@ -101,7 +104,7 @@ async def _read_rest(receive: Receive) -> None:
 def _request_id(scope: HTTPScope) -> str:
     """Return the client's id when it is one that a log can hold, else a new one."""
     sent = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
-    return sent if _ACCEPTED_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+    return sent if _ACCEPTED_ID.fullmatch(sent) else f"req_{_IDS.getrandbits(96):024x}"
 
 
 def _route(path: str) -> str:

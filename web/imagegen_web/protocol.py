@@ -4,6 +4,7 @@ request, an end of headers, and of patience with a client that sends them byte b
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -24,11 +25,33 @@ _LINGER_SECONDS = 2.0
 _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
+class Departure:
+    """Whether the client of a connection has left, and who wants to be told.
+
+    ASGI tells of it to a waiting ``receive`` alone, which takes a task of its own for every request.
+    """
+
+    EXTENSION = "imagegen.departure"
+    """Its name among the extensions of a scope."""
+
+    def __init__(self) -> None:
+        self.happened = False
+        self.told: set[Callable[[], object]] = set()
+        """Called when it happens."""
+
+    def happen(self) -> None:
+        """Tell everybody."""
+        self.happened = True
+        for tell in tuple(self.told):
+            tell()
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._departure = Departure()
         self._in_head = True
         """Whether the next bytes are of a request line or headers."""
         self._head_bytes = 0
@@ -57,6 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Note that the head is there."""
         self._in_head, self._head_bytes = False, 0
         self._stop_waiting()
+        self.scope["extensions"] = {Departure.EXTENSION: self._departure}  # pyright: ignore[reportGeneralTypeIssues] - an object, not a dict, as only we read it
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -68,6 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Note the end."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._departure.happen()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, as text/plain
         """Refuse what is no HTTP, and end the connection."""

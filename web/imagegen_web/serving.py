@@ -42,6 +42,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
         http=HttpProtocol,
         ws="none",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
