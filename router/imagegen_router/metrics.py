@@ -1,8 +1,11 @@
 """Prometheus metrics, each with its meaning in its help text. Names follow Prometheus' conventions (base units)."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+import prometheus_client
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,7 +23,7 @@ class Metrics:
     def __init__(self, endpoints: Endpoints, demand: Callable[[], Iterable[ModelDemand]]) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._requests = Counter(
+        self._requests = prometheus_client.Counter(
             "imagegen_router_requests",
             "Requests answered, by route, status and error code",
             ["route", "status", "code"],
@@ -33,7 +36,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._children: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
+        self._children: dict[tuple[str, int, str], tuple[prometheus_client.Counter, Histogram]] = {}
         """What the labels mean is looked up once: it takes as long as all the rest of counting."""
         registry.register(_State(endpoints, demand))
 
@@ -74,10 +77,11 @@ class _State(Collector):
         pods = GaugeMetricFamily(
             "imagegen_router_pods", "Known pods, by model and whether they take work", labels=["model", "state"]
         )
-        counts: dict[tuple[str, str], int] = {}
-        for endpoint in self._endpoints:
-            key = endpoint.address.model, "ready" if endpoint.address.ready else "not_ready"
-            counts[key] = counts.get(key, 0) + 1
+        now = asyncio.get_running_loop().time()
+        counts = Counter(
+            (endpoint.address.model, "serving" if endpoint.takes_work(now) else "not_serving")
+            for endpoint in self._endpoints
+        )
         for labels, count in counts.items():
             pods.add_metric(labels, count)
         yield pods

@@ -150,7 +150,7 @@ def busy(router: RouterProcess, name: str) -> int:
     return sum(pod["running_requests"] for pod in router.pods() if pod["pod"] == name)
 
 
-def test_fault_half_open_connections(
+def test_fault_half_open_connections_of_a_pod(
     node_cluster: NodeCluster, api: Api, routers: list[RouterProcess], show: Show
 ) -> None:
     """As when a node loses its power: nothing says that the other side is gone."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import Show
 from imagegen_contract.errors import ErrorCode
@@ -219,6 +220,29 @@ def test_demand_is_told_and_a_change_answers_at_once(route: Route, ask: Ask) -> 
     assert (model["model"], model["waiting_requests"], model["running_requests"]) == (SHAPES, 2, 1)
     assert model["waiting_seconds"] > 0
     assert model["running_seconds"] > 0
+
+
+def test_metrics_say_what_clients_got_and_who_serves(route: Route, ask: Ask) -> None:
+    with pod() as one, pod() as silent:
+        silent.silent = True
+        router = route([one, silent], up=1)
+        assert ask(router).result(10).status_code == 200
+        assert ask(router, model="acme/none").result(10).status_code == 404
+        text = router.get("/metrics").text
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    route_label = "/v1/images/generations"
+    assert samples["imagegen_router_requests_total", "", route_label, "200"] == 1
+    assert samples["imagegen_router_requests_total", route_label, "404", "model_not_found"] == 1
+    assert samples["imagegen_router_request_seconds_count", route_label] == 2
+    assert (
+        samples["imagegen_router_pods", MODEL, "serving"],
+        samples["imagegen_router_pods", MODEL, "not_serving"],
+    ) == (1, 1)
+    assert samples["imagegen_router_waiting_requests", MODEL] == 0
 
 
 def test_a_pod_gets_the_request_as_it_came_and_what_is_ours(route: Route) -> None:
