@@ -40,17 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Only its owner may read it, as with a strict umask: the server runs as somebody else and must read it all the same.
     """
     copy = tmp_path_factory.mktemp("checkout")
-    for name in (
-        "contract",
-        "web",
-        "inference_server",
-        "router",
-        "operator",
-        "cli",
-        "demo_model",
-        "requirements",
-        "tools",
-    ):
+    for name in (*PACKAGES, "requirements", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "Dockerfile.server", ".dockerignore"):
         shutil.copy2(ROOT / name, copy / name)
