@@ -80,11 +80,13 @@ class Application:
         work += [keys.follow()] if keys else []
         self._background = [asyncio.create_task(each) for each in work]
 
-    async def drain(self) -> None:
-        """Take no new work and wait for what is here, as long as the settings allow."""
+    def begin_drain(self) -> None:
+        """Be ready no longer; what is here, and what still comes on kept connections, is served."""
         self.service.draining = True
-        self.service.dispatcher.drain()
         _LOG.info("draining", extra={"requests": self._generations.active})
+
+    async def drained(self) -> None:
+        """Wait for what is here, as long as the settings allow."""
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
                 while self._generations.active:  # noqa: ASYNC110 - only while shutting down, 20 times a second

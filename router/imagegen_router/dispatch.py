@@ -17,7 +17,7 @@ from imagegen_router.balancer import AHEAD_SECONDS, choose
 from imagegen_router.costs import CostModel, Shape
 from imagegen_router.endpoints import Endpoint, Endpoints, Running
 from imagegen_router.queueing import Limits, Refusal, Ticket, WaitingRoom
-from imagegen_web.errors import ApiError, DeadlineExceeded, Draining, ModelNotReady, QueueFull
+from imagegen_web.errors import ApiError, DeadlineExceeded, ModelNotReady, QueueFull
 
 _LOG = logging.getLogger("imagegen.dispatch")
 
@@ -116,14 +116,13 @@ class Dispatcher:
         self._limits = limits
         self._chance = chance
         self._models: dict[str, _Model] = {}
-        self._draining = False
         self.news: Callable[[], None] = lambda: None
         """Called when a request has come, was sent to a pod, or is over."""
 
     async def place(self, request: Request) -> Endpoint:
         """Return a pod with room; what is sent there is noted already.
 
-        Cancelling this call takes the request out of the waiting room. Raises QueueFull, Draining, DeadlineExceeded,
+        Cancelling this call takes the request out of the waiting room. Raises QueueFull, DeadlineExceeded,
         and what ``Absence`` says when there is no pod.
         """
         now = _now()
@@ -182,10 +181,6 @@ class Dispatcher:
             for name, model in self._models.items():
                 self._expire(name, model, _now())
 
-    def drain(self) -> None:
-        """Take nothing new; what is here goes on."""
-        self._draining = True
-
     def waiting(self, name: str) -> tuple[int, float]:
         """Return how many requests wait for a model, and their predicted device seconds."""
         model = self._models.get(name)
@@ -215,8 +210,6 @@ class Dispatcher:
         if request.returned:
             model.room.come_back(ticket)
             return
-        if self._draining:
-            raise Draining("this router is shutting down", 1.0)
         if not ready:
             model.absent_since = now if model.absent_since is None else model.absent_since
             if (failure := self._absence.cause(request.model)) is not None:

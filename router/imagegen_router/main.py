@@ -86,7 +86,10 @@ class _Process:
             self._leave(force=True)
 
     async def _drain_and_leave(self) -> None:
-        await self._application.drain()
+        """Send clients elsewhere, finish what they have here, and leave; management answers to the end."""
+        self._application.begin_drain()
+        await self._servers[0].send_elsewhere()
+        await self._application.drained()
         self._leave()
 
     def _leave(self, *, force: bool = False) -> None:

@@ -12,7 +12,7 @@ from imagegen_router.costs import CostModel, Shape
 from imagegen_router.dispatch import Dispatcher, Request
 from imagegen_router.endpoints import Address, Endpoint, Endpoints
 from imagegen_router.queueing import Limits
-from imagegen_web.errors import ApiError, DeadlineExceeded, Draining, QueueFull
+from imagegen_web.errors import ApiError, DeadlineExceeded, QueueFull
 from misbehaving.pods import healthy_status
 from virtual_time import now
 
@@ -290,19 +290,6 @@ def test_what_a_pod_did_not_take_goes_elsewhere_before_everybody_else() -> None:
         here.dispatcher.ended(second, other)
         assert (await again).address.uid == other.address.uid
         waiting.cancel()
-
-    virtual_time.run(scene())
-
-
-def test_a_router_that_drains_takes_nothing_new_and_serves_what_it_has() -> None:
-    async def scene() -> None:
-        here = Scene(1)
-        served = [asyncio.create_task(here.serve(here.request())) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        here.dispatcher.drain()
-        with pytest.raises(Draining):
-            await here.dispatcher.place(here.request())
-        assert len(await asyncio.gather(*served)) == 3
 
     virtual_time.run(scene())
 

@@ -1,11 +1,13 @@
 """Requests that wait in a real router: for a pod to start, for their turn, and how clients see it."""
 
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -79,18 +81,31 @@ def test_a_full_room_refuses_with_a_time_to_come_back(route: Route, ask: Ask) ->
 
 
 @pytest.mark.slow
-def test_a_drain_finishes_what_is_here_and_takes_nothing_new(route: Route, ask: Ask) -> None:
+def test_a_drain_finishes_what_is_here_and_sends_clients_elsewhere(route: Route, ask: Ask) -> None:
+    """Nobody is refused: each connection ends with its next reply, one that asks for nothing a moment later."""
     with sleeping_servers(1, seconds=0.2) as servers:
         router = route(servers, model=SHAPES)
         here = [ask(router, **PICTURE) for _ in range(3)]
         wait_until(lambda: router.waiting() + router.running() == 3, 10, "three requests")
-        with httpx.Client(base_url=router.url) as kept:
-            kept.get("/healthz")
+        address = ("127.0.0.1", urlsplit(router.url).port or 0)
+        with socket.create_connection(address, 20) as idle, socket.create_connection(address, 20) as begun:
+            begun.sendall(b"GET /healthz HTT")
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            said = b""
+            while b'"ok"}' not in said:  # so the bytes that were sent before have come too
+                said += idle.recv(4096)
             router.terminate()
             router.next_line("draining", 10)
-            refused = kept.post("/v1/images/generations", json=PICTURE)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, ErrorCode.DRAINING)
-        assert [each.result(20).status_code for each in here] == [200] * 3
+            begun.sendall(b"P/1.1\r\nhost: x\r\n\r\n")
+            answered = begun.makefile("rb").read()
+            assert idle.recv(4096) == b""
+            assert answered.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in answered
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address, 20)
+        answers = [each.result(20) for each in here]
+        assert [each.status_code for each in answers] == [200] * 3
+        assert {each.headers["connection"] for each in answers} == {"close"}
         assert router.wait(20) == 0
 
 

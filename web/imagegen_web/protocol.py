@@ -57,6 +57,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         """Whether the last word was said here; what still comes is not read."""
+        self._last = False
+        """Whether the connection ends with the next reply."""
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -82,6 +84,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self.scope["extensions"] = {Departure.EXTENSION: self._departure}  # pyright: ignore[reportGeneralTypeIssues] - an object, not a dict, as only we read it
         super().on_headers_complete()
+        if self._last and self.cycle:
+            self.cycle.keep_alive = False
+
+    def keep_no_longer(self) -> None:
+        """End the connection with the reply that is being made, or else with the next one, and say so in its head."""
+        self._last = True
+        if self.cycle:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Note that the next bytes begin another request."""

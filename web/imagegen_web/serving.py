@@ -1,9 +1,11 @@
 """Listening: uvicorn as our programs use it."""
 
+import asyncio
 import contextlib
 import os
 import socket
 from collections.abc import Generator
+from typing import cast
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -16,6 +18,11 @@ _KEEP_ALIVE_SECONDS = 75
 _LAST_BYTES_SECONDS = 10
 """After the drain: time for the last replies to reach slow readers."""
 
+_LAST_REQUEST_SECONDS = 2.0
+"""Busy clients send their next request within that; idle ones look before they use a connection again."""
+
+_CHECK_SECONDS = 0.05
+
 _BACKLOG = 2048
 
 
@@ -24,7 +31,7 @@ class ListenError(RuntimeError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handling: it stops listening at once, and a drain answers until it is done."""
+    """uvicorn without its own signal handling: a program says itself when it drains and when it leaves."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(_config(app))
@@ -33,6 +40,24 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Leave the signals to the process."""
         yield
+
+    async def send_elsewhere(self) -> None:
+        """Take no further connection, and tell each client with its next reply to go: it connects anew, elsewhere.
+
+        A connection that waits for nothing has a moment for a last request, which may be on its way: closed at once,
+        a client would have to find out whether it was served.
+        """
+        for listening in self.servers:
+            listening.close()
+        connections = self.server_state.connections
+        for connection in list(connections):
+            cast("HttpProtocol", connection).keep_no_longer()
+        try:
+            async with asyncio.timeout(_LAST_REQUEST_SECONDS):
+                while connections:  # noqa: ASYNC110 - only while shutting down, 20 times a second
+                    await asyncio.sleep(_CHECK_SECONDS)
+        except TimeoutError:
+            pass  # what is left waits for nothing, or for a reply, which is the drain's to wait for
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
