@@ -1,16 +1,16 @@
 """``imagegen generate``: asks a server for pictures and writes them to files."""
 
 import argparse
-import binascii
 import time
 from pathlib import Path
 from typing import get_args
 
-from imagegen_cli.client import Client, ClientError, add_server_options
+from imagegen_cli.client import Client, add_server_options
 from imagegen_cli.command import Command, UsageError
+from imagegen_cli.picture_bytes import content
 from imagegen_cli.picture_files import Destination, destination, write_new
 from imagegen_contract.image_size import parse_size
-from imagegen_contract.images import GenerateImage, ImageData, ImagesReply, OutputFormat, ResolvedQuality
+from imagegen_contract.images import GenerateImage, ImagesReply, OutputFormat, ResolvedQuality
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace) -> int:
     reply = client.generate(request)
     seconds = time.perf_counter() - started
     for image in reply.data:
-        path = write_new(target.path(reply.model, image.seed, reply.output_format), _content(image))
+        path = write_new(target.path(reply.model, image.seed, reply.output_format), content(image))
         _report(path, image.seed, reply, seconds)
     return 0
 
@@ -63,13 +63,6 @@ def _format(wanted: OutputFormat | None, target: Destination) -> OutputFormat | 
     if wanted and target.format and wanted != target.format:
         raise UsageError(f"--format {wanted} contradicts the name of the file {target.name}")
     return wanted or target.format
-
-
-def _content(image: ImageData) -> bytes:
-    try:
-        return binascii.a2b_base64(image.b64_json, strict_mode=True)
-    except ValueError:
-        raise ClientError("the server's picture is damaged: its base64 cannot be read") from None
 
 
 def _report(path: Path, seed: int, reply: ImagesReply, seconds: float) -> None:
