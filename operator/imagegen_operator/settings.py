@@ -45,6 +45,13 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     hub_endpoint: Annotated[
         str, Meta(description="Mirror of the Hugging Face Hub for all models; the Hub itself when empty")
     ] = ""
+    hub_token_secret: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            description="Secret with a Hub token under `token`, for models of the Hub that name none; none when empty",
+        ),
+    ] = ""
     catalog: Annotated[
         str, Meta(description="Catalog file (models_info.json) to keep ImageModels for; none when empty")
     ] = ""

@@ -177,6 +177,21 @@ def test_a_missing_token_leaves_a_server_that_says_so() -> None:
     assert [each["optional"] for each in secrets] == [True]
 
 
+@pytest.mark.parametrize(
+    ("document", "secrets"),
+    [
+        pytest.param(spec(), ["everybodys"], id="a model of the Hub gets the installation's token"),
+        pytest.param(spec(hubTokenSecretRef={"name": "own"}), ["own"], id="its own token goes first"),
+        pytest.param(spec(source="builtin://shapes"), [], id="weights that need no token get none"),
+    ],
+)
+def test_whose_hub_token_a_pod_gets(document: Json, secrets: list[str]) -> None:
+    settings = msgspec.structs.replace(golden_models.SETTINGS, hub_token_secret="everybodys")  # noqa: S106 - a name
+    running = pod_of(document, settings)
+    assert [each["secret"]["secretName"] for each in running["volumes"] if "secret" in each] == secrets
+    assert bool(read(running["containers"][0]).hub_token_file) == bool(secrets)
+
+
 @pytest.mark.parametrize("surge", [0, 1, 3])
 def test_a_rollout_never_waits_for_a_gpu_that_is_not_there_unless_told_so(surge: int) -> None:
     """Without surge a pod goes first; with it none goes before its successor is ready."""

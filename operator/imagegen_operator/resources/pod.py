@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from imagegen_contract import names
-from imagegen_contract.image_model import ImageModelSpec
+from imagegen_contract.image_model import ImageModelSpec, SecretKeyRef
 from imagegen_contract.names import MANAGEMENT_PORT, PUBLIC_PORT
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
 from imagegen_contract.settings import write_environment
@@ -27,6 +27,8 @@ _PRE_STOP_SECONDS = 5
 _GRACE_SECONDS = 5
 """After the drain, for the last bytes and the end of the process."""
 
+_HUB_SCHEME = "hf://"
+
 _RESOURCES = {"requests": {"cpu": "500m", "memory": "2Gi"}}
 """Modest, so that a small cluster starts something. What the weights need is known only once they are there; no limits,
 since a wrong one kills: spec.pod.resources says better where somebody knows better."""
@@ -34,6 +36,7 @@ since a wrong one kills: spec.pod.resources says better where somebody knows bet
 
 def pod_template(model: Model, spec: ImageModelSpec, image: str, settings: OperatorSettings) -> dict[str, Any]:
     """Return the pod template. What ``spec.pod`` says replaces what stands here, in the last lines."""
+    spec = _with_token(spec, settings)
     pod = {
         "enableServiceLinks": False,  # a Service named imagegen would put IMAGEGEN_PORT into the environment
         "automountServiceAccountToken": False,
@@ -68,6 +71,13 @@ def server_settings(spec: ImageModelSpec, settings: OperatorSettings) -> ServerS
         hub_endpoint=settings.hub_endpoint or None,
         hub_token_file=TOKEN_FILE if spec.hub_token_secret_ref else None,
     )
+
+
+def _with_token(spec: ImageModelSpec, settings: OperatorSettings) -> ImageModelSpec:
+    """Give a model of the Hub that names no token the installation's."""
+    if spec.hub_token_secret_ref or not settings.hub_token_secret or not spec.weights.startswith(_HUB_SCHEME):
+        return spec
+    return msgspec.structs.replace(spec, hub_token_secret_ref=SecretKeyRef(name=settings.hub_token_secret))
 
 
 def _served(spec: ImageModelSpec) -> ImageModelSpec:
