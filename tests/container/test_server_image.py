@@ -210,7 +210,7 @@ def test_sigterm_lets_accepted_work_finish(store: Store, built: Built, show: Sho
 def test_a_change_of_code_does_not_install_torch_again(store: Store, built: Built, checkout: Path, show: Show) -> None:
     changed = checkout / "inference_server/imagegen_server/__init__.py"
     changed.write_text(f"{changed.read_text()}\nCHANGED = True\n")
-    again = Built(store, checkout, "2")
+    again = Built(store, checkout, "server", "2")
     before, after = (image.facts["RootFS"]["Layers"] for image in (built, again))
     assert "Collecting torch" not in again.printed
     assert before[:-1] == after[:-1]

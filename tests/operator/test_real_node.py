@@ -16,7 +16,6 @@ from cluster.node import NodeCluster
 from cluster.resource_definition import make_known
 from conftest import Show
 from container_image import Built
-from containers import Store
 from operator_process import OperatorProcess, start_operator
 from operator_scenes import condition, image_model, is_ready, pods
 from server_process import Server
@@ -36,15 +35,10 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def node(node_cluster: NodeCluster, store: Store, built: Built) -> NodeCluster:
-    """Return the node, with the server's image and one GPU that only the scheduler knows of."""
-    archive = store.folder / "server.tar"
-    store.run("podman", "save", "--output", str(archive), built.name, seconds=600)
-    node_cluster.import_image(archive)
-    archive.unlink()
-    make_known(node_cluster.api())
-    node_cluster.set_gpus(1)
-    return node_cluster
+def node(node_with_server: NodeCluster) -> NodeCluster:
+    """Return the node, which knows ImageModels."""
+    make_known(node_with_server.api())
+    return node_with_server
 
 
 @pytest.fixture
