@@ -10,11 +10,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+from chart_readme import chart_readme
 from conditions_page import conditions_page
 from crd_file import crd_file
-from settings_page import settings_page
-
+from deploy_manifests import deploy_manifests
+from helm_binary import NoHelm
 from imagegen_contract.openapi import openapi_document
+from settings_page import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,13 +39,25 @@ def main(arguments: list[str]) -> int:
 def generated_files() -> dict[Path, bytes]:
     """Return what each generated file should hold."""
     return {
+        **_rendered(),
         ROOT / "docs/settings.md": settings_page().encode(),
         ROOT / "docs/conditions.md": conditions_page().encode(),
         ROOT / "docs/openapi.json": openapi_page().encode(),
         ROOT / "deploy/crd.yaml": crd_file().encode(),
         ROOT / "charts/imagegen/files/crd.yaml": crd_file().encode(),
+        ROOT / "charts/imagegen/README.md": chart_readme().encode(),
+        ROOT / "charts/imagegen/files/models_info.json": (ROOT / "models_info.json").read_bytes(),
         ROOT / "contract/imagegen_contract/models_info.json": (ROOT / "models_info.json").read_bytes(),
     }
+
+
+def _rendered() -> dict[Path, bytes]:
+    """Return what helm makes, which is not to be had everywhere: CI compares it."""
+    try:
+        return {ROOT / "deploy/imagegen.yaml": deploy_manifests().encode()}
+    except NoHelm as error:
+        sys.stderr.write(f"deploy/imagegen.yaml: left as it is: {error}\n")
+        return {}
 
 
 def openapi_page() -> str:
