@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -147,6 +148,20 @@ class NodeCluster:
         """Load the images of a docker- or OCI-archive into containerd."""
         self._ctr("images", "import", str(archive), seconds=_IMPORT_SECONDS)
 
+    def tag_image(self, name: str, other: str) -> None:
+        """Give an image of the node another name, as a registry has it for a new version that changes nothing."""
+        self._ctr("images", "tag", "--force", name, other)
+
+    def kill_container(self, pod: Mapping[str, Any]) -> None:
+        """Kill the process of a pod's only container, as the kernel does: it has no time for anything."""
+        (container,) = pod["status"]["containerStatuses"]
+        self._ctr("tasks", "kill", "--signal", "SIGKILL", container["containerID"].removeprefix("containerd://"))
+
+    def restart_kubelet(self) -> None:
+        """Kill the kubelet and start it again; pods go on running meanwhile."""
+        self._processes.kill("kubelet")
+        self._start_kubelet()
+
     def set_gpus(self, count: int, resource: str = GPU) -> None:
         """Make the node offer GPUs that are not there; pods that ask for them really run."""
         key = resource.replace("/", "~1")
@@ -211,12 +226,14 @@ class NodeCluster:
         wait_until(self._containerd_answers, _SECONDS, "containerd to answer", every=0.05)
         self.import_image(compiled_image("pause", PAUSE, self.folder))
 
-    def _start_node(self) -> None:
-        program = str(self._binary)
+    def _start_kubelet(self) -> None:
         kubelet = (f"--config={self.folder}/kubelet.yaml", f"--kubeconfig={self.folder}/kubeconfig")
         where = (f"--hostname-override={NAME}", f"--node-ip={NODE_ADDRESS}", f"--root-dir={self.folder}/kubelet")
-        self._start_inside("kubelet", program, "kubelet", *kubelet, *where)
-        self._start_inside("kube-proxy", program, "kube-proxy", f"--config={self.folder}/proxy.yaml")
+        self._start_inside("kubelet", str(self._binary), "kubelet", *kubelet, *where)
+
+    def _start_node(self) -> None:
+        self._start_kubelet()
+        self._start_inside("kube-proxy", str(self._binary), "kube-proxy", f"--config={self.folder}/proxy.yaml")
         if self._dns is not None:
             self._start_inside("dns", str(self._dns), "-conf", f"{self.folder}/Corefile")
 

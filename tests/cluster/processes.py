@@ -1,6 +1,7 @@
 """The processes of one test cluster: its folder, its programs, and the guard that ends them."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,10 @@ class Processes:
     def kill(self, name: str) -> None:
         """Kill one program at once and wait for its end."""
         process = self._running.pop(name)
+        # What enters a PID namespace is a child of the program that brought it there.
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
         process.kill()
         process.wait(_STOP_SECONDS)
 
