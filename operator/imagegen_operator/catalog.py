@@ -68,6 +68,8 @@ class CatalogApplier:
         self._settings = settings
         self._metrics = metrics
         self._look_seconds = look_seconds
+        self.tried = False
+        """Whether the file was applied once, with or without success."""
         self._problems: tuple[str, ...] = ()
         """What is wrong at the moment, each told once."""
         self._applied: dict[str, tuple[Manifest, str, int]] = {}
@@ -84,7 +86,7 @@ class CatalogApplier:
             if content is not None and (content != known or loop.time() >= again):
                 done = await self._attempt(content)
                 again = loop.time() + (self._settings.resync_seconds if done else _RETRY_SECONDS)
-            known = content
+            known, self.tried = content, True
             await asyncio.sleep(self._look_seconds)
 
     async def sync(self, content: bytes) -> list[str]:

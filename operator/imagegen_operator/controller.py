@@ -43,7 +43,13 @@ class Controller:
         self._reports = ServerReports(self.store, self.queue.add)
         self._watches = Watches(cluster.way, settings.namespace, settings.watch_silence_seconds, self._received)
         self._reconciler = Reconciler(self.store, cluster, self._reports, settings, lambda: datetime.now(UTC))
+        self._catalog = CatalogApplier(cluster, settings, metrics) if settings.catalog else None
         metrics.observe(lambda: len(self.queue), self.ages, self._ready_counts)
+
+    @property
+    def knows_catalog(self) -> bool:
+        """Whether the catalog was applied once, as far as that was possible; True where there is none."""
+        return self._catalog is None or self._catalog.tried
 
     def ages(self) -> Mapping[Kind, float]:
         """Return the seconds since the last sign of life of each watch."""
@@ -60,8 +66,8 @@ class Controller:
             group.create_task(self._reports.run(self._settings.status_poll_seconds), name="progress")
             group.create_task(self._resync(), name="resync")
             group.create_task(self._listen(), name="watches")
-            if self._settings.catalog:
-                group.create_task(CatalogApplier(self._cluster, self._settings, self._metrics).run(), name="catalog")
+            if self._catalog:
+                group.create_task(self._catalog.run(), name="catalog")
 
     async def stop_watching(self) -> None:
         """End the watches, after ``run`` has ended."""

@@ -11,14 +11,20 @@ from imagegen_operator.metrics import CONTENT_TYPE, Metrics
 
 
 class Health:
-    """A small HTTP server for the time of an ``async with``. ``trouble`` says why the process should end, or ""."""
+    """A small HTTP server for the time of an ``async with``.
 
-    def __init__(self, host: str, port: int, trouble: Callable[[], str], metrics: Metrics) -> None:
+    ``trouble`` says why the process should end, ``absence`` why it does not do its work yet; "" when there is nothing.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, trouble: Callable[[], str], absence: Callable[[], str], metrics: Metrics
+    ) -> None:
         self.url = ""
         """Where it listens."""
         self._host = host
         self._port = port
         self._trouble = trouble
+        self._absence = absence
         self._metrics = metrics
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
@@ -49,7 +55,8 @@ class Health:
         return web.Response(status=503 if trouble else 200, text=trouble or "alive")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ready")  # a standby too: it could lead at once
+        absence = self._absence()
+        return web.Response(status=503 if absence else 200, text=absence or "ready")
 
     async def _exposition(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})

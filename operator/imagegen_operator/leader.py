@@ -55,6 +55,8 @@ class Leader:
 
     def __init__(self, leases: Leases, settings: OperatorSettings) -> None:
         self.lost = asyncio.Event()
+        self.stands_by = False
+        """Whether another one was seen to lead, so that this one waits for its place."""
         self.identity = settings.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._leases = leases
         self._settings = settings
@@ -72,6 +74,7 @@ class Leader:
             began = loop.time()
             if await self._attempt_within(self._limit):
                 break
+            self.stands_by = self.stands_by or self._held_by_other()
             await asyncio.sleep(self._retry_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         self._renewing = asyncio.create_task(self._renew(began), name="lease")
 

@@ -49,7 +49,8 @@ async def _run(settings: OperatorSettings) -> int:
     async with connect(os.environ, metrics) as cluster:  # noqa: TID251 - the composition root
         settings = msgspec.structs.replace(settings, namespace=settings.namespace or cluster.namespace)
         process = _Process(cluster, settings, metrics)
-        async with Health(settings.host, settings.port, process.trouble, metrics) as health:
+        health = Health(settings.host, settings.port, trouble=process.trouble, absence=process.absence, metrics=metrics)
+        async with health:
             _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
             _LOG.info("listening", extra={"url": health.url})
             return await process.run()
@@ -73,6 +74,15 @@ class _Process:
         limit = self._settings.watch_silence_seconds
         silent = [kind for kind, age in self._controller.ages().items() if age > limit]
         return f"no sign of life from the watch of {', '.join(silent)}" if silent else ""
+
+    def absence(self) -> str:
+        """Return why this operator is not at its place yet, "" when it is: a standby too, which could lead at once.
+
+        `helm install --wait` ends with readiness, and then there are ImageModels to wait for.
+        """
+        if self._controller is None:
+            return "" if self._leader.stands_by else "no answer of the API server about the lease yet"
+        return "" if self._controller.knows_catalog else "the catalog has not been applied yet"
 
     async def run(self) -> int:
         """Wait for the Lease, lead, and return the exit code."""

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from command_line import assert_failed, imagegen_here
-from fakes import Answer, FakeImageServer
+from fakes import Answer, FakeImageServer, refusal
 from imagegen_cli.check import SEED
+from imagegen_contract.errors import ErrorCode
 from imagegen_contract.images import InputTokensDetails, Usage
 from server_process import Server
 
@@ -90,6 +92,23 @@ def test_anything_else_is_told_in_one_line(
 ) -> None:
     with FakeImageServer(answers={GENERATIONS: _reply(picture(), **changes)}) as server:
         assert_failed(imagegen_here(capsys, "check", IMAGEGEN_URL=server.url), said)
+
+
+@pytest.mark.parametrize("early", [ErrorCode.MODEL_NOT_FOUND, ErrorCode.MODEL_LOADING])
+def test_a_model_that_is_not_there_yet_is_waited_for(early: ErrorCode, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {GENERATIONS: refusal(early, "not yet")}
+    with FakeImageServer(answers=answers) as server:
+        assert_failed(imagegen_here(capsys, "check", IMAGEGEN_URL=server.url), "not yet")
+        assert len(server.received) == 1
+        threading.Timer(0.5, lambda: answers.update({GENERATIONS: _reply(_scene())})).start()
+        done = imagegen_here(capsys, "check", "--wait", "15", IMAGEGEN_URL=server.url)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_does_not_pass_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeImageServer(answers={GENERATIONS: refusal(ErrorCode.INVALID_API_KEY, "no such key")}) as server:
+        assert_failed(imagegen_here(capsys, "check", "--wait", "60", IMAGEGEN_URL=server.url), "no such key")
+        assert len(server.received) == 1
 
 
 def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:

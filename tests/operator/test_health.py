@@ -1,22 +1,37 @@
 """/healthz, /readyz and /metrics of the operator."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 
+from cluster.api import Api
 from imagegen_operator.errors import ConfigurationError
 from imagegen_operator.health import Health
 from imagegen_operator.metrics import Metrics
+from operator_process import OperatorProcess, start_operator
+from operator_scenes import image_model
+from server_process import wait_until
 
 
-def answers(*paths: str, trouble: Callable[[], str] = str, host: str = "127.0.0.1") -> list[tuple[int, str, str]]:
+def health_at(host: str, port: int, trouble: Callable[[], str] = str, absence: Callable[[], str] = str) -> Health:
+    """Return what is not listening yet."""
+    return Health(host, port, trouble=trouble, absence=absence, metrics=Metrics())
+
+
+def answers(
+    *paths: str, trouble: Callable[[], str] = str, absence: Callable[[], str] = str
+) -> list[tuple[int, str, str]]:
     """Return status, content type and body of each path."""
 
     async def ask() -> list[tuple[int, str, str]]:
-        async with Health(host, 0, trouble, Metrics()) as health, aiohttp.ClientSession(health.url) as client:
+        health = health_at("127.0.0.1", 0, trouble, absence)
+        async with health, aiohttp.ClientSession(health.url) as client:
             replies = [await client.get(path) for path in paths]
             return [(reply.status, reply.headers["content-type"], await reply.text()) for reply in replies]
 
@@ -32,6 +47,12 @@ def test_healthz_says_why_the_process_should_be_started_anew() -> None:
     (alive, ready) = answers("/healthz", "/readyz", trouble=lambda: words)
     assert (alive[0], alive[2]) == (503, words)
     assert ready[0] == 200, "it must not lose its Service for what a new start mends"
+
+
+def test_readyz_says_why_an_operator_is_not_at_its_place() -> None:
+    words = "the catalog has not been applied yet"
+    (alive, ready) = answers("/healthz", "/readyz", absence=lambda: words)
+    assert (alive[0], ready[0], ready[2]) == (200, 503, words)
 
 
 def test_healthz_is_asked_each_time() -> None:
@@ -51,7 +72,7 @@ def test_there_is_nothing_else() -> None:
 
 def test_an_address_with_colons_makes_a_url() -> None:
     async def url() -> str:
-        async with Health("::1", 0, str, Metrics()) as health:
+        async with health_at("::1", 0) as health:
             return health.url
 
     try:
@@ -66,13 +87,35 @@ def test_an_address_with_colons_makes_a_url() -> None:
 )
 def test_an_address_that_is_taken_or_foreign_is_said_in_words(host: str | None, words: str) -> None:
     async def twice() -> Any:
-        async with Health("127.0.0.1", 0, str, Metrics()) as first:
+        async with health_at("127.0.0.1", 0) as first:
             port = int(first.url.rpartition(":")[2])
             with pytest.raises(ConfigurationError) as caught:
-                async with Health(host or "127.0.0.1", port, str, Metrics()):
+                async with health_at(host or "127.0.0.1", port):
                     pass
             return str(caught.value), port
 
     message, port = asyncio.run(twice())
     assert message.startswith(words.format(port=port))
     assert len(message) > len(words.format(port=port)), "with the system's own words"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("crd")
+def test_who_waits_for_readiness_finds_the_models_of_the_catalog(
+    kubernetes: Api, kubeconfig: Path, tmp_path: Path
+) -> None:
+    """`helm install --wait` and then `kubectl wait`: an ImageModel that is not there yet would be an error."""
+    catalog = tmp_path / "models_info.json"
+    catalog.write_text(json.dumps([image_model(name)["spec"] for name in ("one", "two")]))
+    flags = ("--catalog", str(catalog))
+    with start_operator(kubeconfig, kubernetes.namespace, *flags) as leader:
+        _wait_ready(leader)
+        assert {each["metadata"]["name"] for each in kubernetes.list("ImageModel")} == {"acme-one", "acme-two"}
+        with start_operator(kubeconfig, kubernetes.namespace, *flags) as standby:
+            _wait_ready(standby)
+            assert not standby.messages("leading")
+
+
+def _wait_ready(operator: OperatorProcess) -> None:
+    url = operator.listening()
+    wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 30, "readiness", every=0.005)
