@@ -56,7 +56,7 @@ class Leader:
     def __init__(self, leases: Leases, settings: OperatorSettings) -> None:
         self.lost = asyncio.Event()
         self.stands_by = False
-        """Whether another one was seen to lead, so that this one waits for its place."""
+        """Whether another one was seen to renew the Lease: one that died may hold it still."""
         self.identity = settings.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._leases = leases
         self._settings = settings
@@ -74,7 +74,6 @@ class Leader:
             began = loop.time()
             if await self._attempt_within(self._limit):
                 break
-            self.stands_by = self.stands_by or self._held_by_other()
             await asyncio.sleep(self._retry_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         self._renewing = asyncio.create_task(self._renew(began), name="lease")
 
@@ -164,6 +163,7 @@ class Leader:
     def _notice(self, lease: Manifest | None) -> None:
         version = lease["metadata"]["resourceVersion"] if lease else None
         if version != self._seen[0]:
+            self.stands_by = self._seen[0] is not None and self._held_by_other()
             self._seen = (version, asyncio.get_running_loop().time())
 
     def _may_take(self, lease: Manifest) -> bool:

@@ -119,3 +119,19 @@ def test_who_waits_for_readiness_finds_the_models_of_the_catalog(
 def _wait_ready(operator: OperatorProcess) -> None:
     url = operator.listening()
     wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 30, "readiness", every=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("crd")
+def test_an_operator_that_waits_for_one_that_died_is_not_ready(kubernetes: Api, kubeconfig: Path) -> None:
+    """It is what an uninstalled release leaves: a Lease that its operator could not give back."""
+    held = {"holderIdentity": "gone", "leaseDurationSeconds": 3, "leaseTransitions": 0}
+    times = dict.fromkeys(("acquireTime", "renewTime"), "2026-01-01T00:00:00.000000Z")
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "imagegen-operator"}}
+    kubernetes.create({**lease, "spec": {**held, **times}})
+    with start_operator(kubeconfig, kubernetes.namespace) as running:
+        url = running.listening()
+        running.next_line("waiting for the lease", 30)
+        assert httpx.get(f"{url}/readyz").status_code == 503
+        running.wait_leading()
+        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 30, "readiness", every=0.05)
