@@ -39,8 +39,11 @@ serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
 fleet: setup ## Run a router and three servers of the embedded model on this machine (HOST=127.0.0.1 PORT=8000)
 	@exec $(BIN)/python tools/fleet.py --host $(HOST) --port $(PORT)
 
+# The quick tests mostly wait, so two at once take little more than half the time; the others measure, one at a time.
+QUICK := not slow and not acceptance and not images and not e2e
 test: setup ## Run all tests but those of the images and of the installation
-	$(PYTEST) -m "not images and not e2e"
+	$(PYTEST) -n 2 -m "$(QUICK)"
+	$(PYTEST) -m "(slow or acceptance) and not images and not e2e"
 
 test-images: setup ## Build the images and run them: containers, pods of a real node, the chart installed (root, Linux)
 	$(PYTEST) -m images
@@ -49,7 +52,7 @@ e2e: setup ## Install the chart on a real node and try all that a cluster does t
 	IMAGEGEN_KEEP_TEST_IMAGES=true $(PYTEST) -m e2e
 
 test-quick: setup ## Run the tests that take under two minutes together
-	$(PYTEST) -m "not slow and not acceptance and not e2e"
+	$(PYTEST) -n 2 -m "$(QUICK)"
 
 acceptance: setup ## Run the acceptance tests and show their table
 	$(PYTEST) -m acceptance

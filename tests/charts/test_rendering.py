@@ -162,7 +162,7 @@ def test_a_router_may_drain_before_it_is_killed() -> None:
         router = by_kind(Helm(HELMS[0]).template({"router": {"drainSeconds": drain}}), "Deployment")["imagegen-router"]
         pod = router["spec"]["template"]["spec"]
         pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert pod["terminationGracePeriodSeconds"] >= drain + pause + 5
+        assert pod["terminationGracePeriodSeconds"] >= drain + pause + 12
 
 
 def test_two_releases_share_a_namespace() -> None:
