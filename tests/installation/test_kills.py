@@ -22,6 +22,9 @@ pytestmark = [
 SMALL = {"model": MODEL, "size": "128x128", "extra_body": {"num_inference_steps": 4}}
 SECONDS = 120.0
 AWAY_SECONDS = 60.0
+SETTLE_SECONDS = 300.0
+CALM_SECONDS = 15.0
+"""Longer than Kubernetes' controllers take from one look at a node to the next."""
 
 
 @pytest.fixture
@@ -106,7 +109,33 @@ def _renewed(installation: Installation) -> float:
     return time.mktime(time.strptime(lease["spec"]["renewTime"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
 
 
+class Calm:
+    """Whether the kubelet was heard of since a moment, and routers and models have been endpoints for a while."""
+
+    def __init__(self, installation: Installation, since: float) -> None:
+        self._installation = installation
+        self._since = since
+        self._calm_from: float | None = None
+
+    def __call__(self) -> bool:
+        """Look."""
+        now = time.monotonic()
+        if not (_renewed(self._installation) > self._since and self._all_ready()):
+            self._calm_from = None
+            return False
+        self._calm_from = now if self._calm_from is None else self._calm_from
+        return now - self._calm_from >= CALM_SECONDS
+
+    def _all_ready(self) -> bool:
+        slices = self._installation.api.list("EndpointSlice")
+        endpoints = [each for found in slices for each in found["endpoints"] or ()]
+        return bool(endpoints) and all(each["conditions"]["ready"] for each in endpoints)
+
+
 def test_fault_installed_api_server_away(installation: Installation, load: SdkLoad, show: Show) -> None:
+    """Clients keep their connections. Kubernetes holds a node for lost that it did not hear of for a minute, and so all
+    its pods for not ready: until it has changed its mind, Services lead to nobody who connects anew.
+    """
     plane = installation.node.control_plane
     before = installation.model_pods()
     plane.stop_api_server()
@@ -116,11 +145,17 @@ def test_fault_installed_api_server_away(installation: Installation, load: SdkLo
         meanwhile = load.calls
     finally:
         plane.start_api_server()
+    back = time.time()
     installation.api.apply(image_model("after", replicas=0))
     installation.wait_for_model("imagegen-after", lambda model: model.get("status", {}).get("conditions"), SECONDS)
     installation.api.delete("ImageModel", "imagegen-after")
     _more(load)
+    wait_until(Calm(installation, back), SETTLE_SECONDS, "Kubernetes to trust its node again", every=0.5)
+    settled = time.time() - back
     load.end()
-    show("7.4 API server away for a minute", f"{load.summary()}; {meanwhile} of them meanwhile")
+    show(
+        "7.4 API server away for a minute",
+        f"{load.summary()}; {meanwhile} of them meanwhile; Services lead to pods again after {settled:.0f} s",
+    )
     assert (load.failed, load.retried) == (0, {})
     assert installation.model_pods() == before
