@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest
 .PHONY: help setup serve fleet test test-images test-quick e2e acceptance check format bench gpu-check generate lock images image-server image-operator sheet cluster demo-model clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 # The stamp is newer than what it was made from, so an environment is brought up to date when the locks change.
 $(VENV)/.stamp: requirements/dev.txt pyproject.toml
@@ -48,7 +48,7 @@ test: setup ## Run all tests but those of the images and of the installation
 test-images: setup ## Build the images and run them: containers, pods of a real node, the chart installed (root, Linux)
 	$(PYTEST) -m images
 
-e2e: setup ## Install the chart on a real node and try all that a cluster does to it (root, Linux; 20 minutes)
+e2e: setup ## Install the chart on a real node and try all that a cluster does to it (root, Linux; 15 minutes)
 	IMAGEGEN_KEEP_TEST_IMAGES=true $(PYTEST) -m e2e
 
 test-quick: setup ## Run the tests that take under two minutes together

@@ -46,9 +46,9 @@ class Helm:
         """Raise Refused where the chart has as much as a warning."""
         self._with_values("lint", "--strict", str(CHART), values=values)
 
-    def install(self, values: Values, *flags: str, release: str = "imagegen", chart: Path = CHART) -> str:
+    def install(self, values: Values, *flags: str, release: str = "imagegen") -> str:
         """Install or upgrade the release and return what helm says."""
-        return self._with_values("upgrade", "--install", release, str(chart), *flags, values=values)
+        return self._with_values("upgrade", "--install", release, str(CHART), *flags, values=values)
 
     def run(self, *arguments: str, seconds: float = _SECONDS) -> str:
         """Run helm and return what it prints; raise Refused when it fails."""

@@ -1,17 +1,14 @@
 """The chart on a real node, installed by a real helm: what a platform engineer has after `helm install`."""
 
-import base64
-import copy
-import io
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import openai
-from PIL import Image
 
+import operator_scenes
 from chart_samples import merged
 from cluster.api import Api
 from cluster.kubeconfig import write_kubeconfig
@@ -19,24 +16,21 @@ from cluster.namespaces import create_namespace
 from cluster.node import NodeCluster
 from command_line import imagegen
 from helm_binary import kubectl
-from helm_client import CHART, Helm
+from helm_client import Helm
 from imagegen_contract import names
 from imagegen_contract.crd import NAME as DEFINITION
 from operator_scenes import is_ready
 from server_process import Server
-from shapes_oracle import Scene, classify, random_scenes
+from shapes_oracle import Scene, random_scenes
 
 RELEASE = "imagegen"
 HOST = "pictures.example"
-MODEL = "imagegen/shapes"
 READY_SECONDS = 240.0
 SCENES: Sequence[Scene] = random_scenes(7, 3)
 
 _SECONDS = 120.0
 _KEYS = "keys"
 _TEST_KEY = "test-key"
-
-Entry = Mapping[str, Any]
 
 
 def entry(name: str, **fields: Any) -> dict[str, Any]:
@@ -48,9 +42,7 @@ def entry(name: str, **fields: Any) -> dict[str, Any]:
 
 def image_model(name: str, **fields: Any) -> dict[str, Any]:
     """Return the ImageModel of such an entry."""
-    api_version = f"{names.API_GROUP}/{names.API_VERSION}"
-    spec = entry(name, **fields)
-    return {"apiVersion": api_version, "kind": names.KIND, "metadata": {"name": f"imagegen-{name}"}, "spec": spec}
+    return operator_scenes.image_model(f"imagegen-{name}", **entry(name, **fields))
 
 
 class Installation:
@@ -93,10 +85,14 @@ class Installation:
             "networkPolicy": {"apiServerPorts": [443, node.control_plane.port]},
         }
 
-    def install(self, *flags: str, chart: Path = CHART, **changes: Mapping[str, Any]) -> str:
+    def install(self, **changes: Mapping[str, Any]) -> str:
         """Install or upgrade with the values, in which ``changes`` stay; wait for operator and routers."""
         self.values = merged(self.values, changes)
-        return self.helm.install(self.values, "--wait", "--timeout=180s", *flags, release=RELEASE, chart=chart)
+        return self.install_with(self.values)
+
+    def install_with(self, values: Mapping[str, Any]) -> str:
+        """Install or upgrade with these values this once; wait for operator and routers."""
+        return self.helm.install(values, "--wait", "--timeout=180s", release=RELEASE)
 
     def install_first(self) -> None:
         """Install where nothing is; what an earlier test has made known goes."""
@@ -172,19 +168,9 @@ class Installation:
         return key
 
 
-def right_pictures(client: openai.OpenAI, model: str = MODEL, scenes: Iterable[Scene] = SCENES) -> int:
-    """Return how many pictures show what was asked for."""
-    right = 0
-    for seed, scene in enumerate(scenes):
-        images = client.images.generate(model=model, prompt=scene.prompt, size="128x128", extra_body={"seed": seed})  # pyright: ignore[reportArgumentType] - the SDK's type lists OpenAI's own sizes
-        seen = classify(Image.open(io.BytesIO(base64.b64decode((images.data or [])[0].b64_json or ""))))
-        right += (seen.background, seen.colour) == (scene.background, scene.colour)
-    return right
-
-
-def with_entries(*entries: Entry) -> dict[str, Any]:
+def with_entries(*entries: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a catalog."""
-    return {"catalog": {"modelsInfo": json.dumps(copy.deepcopy(list(entries)))}}
+    return {"catalog": {"modelsInfo": json.dumps(entries)}}
 
 
 def _image(name: str) -> dict[str, str]:

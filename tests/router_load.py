@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import httpx
@@ -11,21 +11,13 @@ import httpx
 from server_process import Server
 
 
-class Load:
-    """Clients that send one request after the other, dealt out to the routers, until they are told to end."""
+class Clients:
+    """Threads that go on, for the time of a ``with``, until they are told to end."""
 
-    def __init__(self, routers: Sequence[Server], fields: Mapping[str, Any], *, clients: int) -> None:
-        self.outcomes: Counter[str] = Counter()
-        """Status codes and errors, by how often they came."""
-        self.replies: Counter[str] = Counter()
-        """What ``host`` said in replies of pods that name themselves."""
-        self.slowest = 0.0
-        """Seconds from a request to its answer."""
-        self._body = {"prompt": "x", **fields}
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(routers[number % len(routers)].url,)) for number in range(clients)
-        ]
+    def __init__(self, client: Callable[[str], None], urls: Sequence[str]) -> None:
+        self.over = threading.Event()
+        """Set when a client should come to its end."""
+        self._threads = [threading.Thread(target=client, args=(url,)) for url in urls]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -37,9 +29,23 @@ class Load:
 
     def end(self) -> None:
         """Let each client come to the end of its request."""
-        self._over.set()
+        self.over.set()
         for thread in self._threads:
             thread.join()
+
+
+class Load(Clients):
+    """Clients that send one request after the other, dealt out to the routers, until they are told to end."""
+
+    def __init__(self, routers: Sequence[Server], fields: Mapping[str, Any], *, clients: int) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """Status codes and errors, by how often they came."""
+        self.replies: Counter[str] = Counter()
+        """What ``host`` said in replies of pods that name themselves."""
+        self.slowest = 0.0
+        """Seconds from a request to its answer."""
+        self._body = {"prompt": "x", **fields}
+        super().__init__(self._run, [routers[number % len(routers)].url for number in range(clients)])
 
     def total(self) -> int:
         """Return how many requests were answered, or failed."""
@@ -47,7 +53,7 @@ class Load:
 
     def _run(self, url: str) -> None:
         with httpx.Client(base_url=url, timeout=60) as client:
-            while not self._over.is_set():
+            while not self.over.is_set():
                 began = time.monotonic()
                 try:
                     answer = client.post("/v1/images/generations", json=self._body)

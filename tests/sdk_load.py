@@ -4,10 +4,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import httpx2  # the SDK's own
 import openai
+
+from router_load import Clients
 
 
 class Attempts(httpx2.HTTPTransport):
@@ -28,7 +30,7 @@ class Attempts(httpx2.HTTPTransport):
         return answer
 
 
-class SdkLoad:
+class SdkLoad(Clients):
     """Clients that ask for one picture after the other until they are told to end."""
 
     def __init__(self, url: str, key: str, fields: Mapping[str, Any], *, clients: int = 4) -> None:
@@ -38,23 +40,9 @@ class SdkLoad:
         """What single requests came to: status codes and errors of connections."""
         self.slowest = 0.0
         """Seconds of the slowest call."""
-        self._over = threading.Event()
+        self._key, self._fields = key, fields
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(url, key, fields)) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Let each client come to the end of its call."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._run, [url] * clients)
 
     @property
     def calls(self) -> int:
@@ -76,13 +64,13 @@ class SdkLoad:
         again = ", ".join(f"{count} x {what}" for what, count in sorted(self.retried.items())) or "none"
         return f"{self.calls} pictures, {self.failed} failed, tried again: {again}, slowest {self.slowest:.0f} s"
 
-    def _run(self, url: str, key: str, fields: Mapping[str, Any]) -> None:
+    def _run(self, url: str) -> None:
         transport = Attempts()
         with httpx2.Client(transport=transport, timeout=120) as http:
-            client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, http_client=http)
-            while not self._over.is_set():
+            client = openai.OpenAI(base_url=f"{url}/v1", api_key=self._key, http_client=http)
+            while not self.over.is_set():
                 began = time.monotonic()
-                outcome = _picture(client, fields)
+                outcome = _picture(client, self._fields)
                 with self._lock:
                     self.pictures[outcome] += 1
                     self.slowest = max(self.slowest, time.monotonic() - began)

@@ -1,8 +1,10 @@
 """What is built holds what it must: the packages, the model that ships inside, the catalog; not the test data."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -48,3 +50,17 @@ def test_a_wheel_built_from_the_sdist_is_the_same(repository: Path, tmp_path: Pa
     unpacked = next(tmp_path.glob("imagegen-*"))
     again = files(build(unpacked, tmp_path / "again", "wheel"))
     assert again == files(build(repository, tmp_path / "direct", "wheel"))
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("server", ["server"]), ("operator", ["operator", "router"]), ("dev", ["server", "operator", "router", "dev"])],
+)
+def test_a_lock_holds_what_its_extras_name(repository: Path, lock: str, extras: list[str]) -> None:
+    """An image is built from its lock alone: what is missing there is missing in the image."""
+    named = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"[^A-Za-z0-9_-]", line)[0] for extra in extras for line in named[extra]} - {"imagegen"}
+    pinned = set(
+        re.findall(r"^([A-Za-z0-9_.-]+)==", (repository / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE)
+    )
+    assert {name.replace("_", "-") for name in wanted} - pinned == set()

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from imagegen_cli.client import ApiError, Client, ClientError, add_server_options
+from imagegen_cli.client import ApiError, Client, ClientError, add_server_options, timeout_seconds
 from imagegen_cli.command import Command
 from imagegen_cli.picture_bytes import content
 from imagegen_cli.png_file import NotPng, read_png
@@ -23,7 +23,7 @@ _LEAST_ROWS = 3
 def _configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="M", help="id, alias or last part of an id; the server's own choice when left out")
-    add("--wait", metavar="S", type=float, default=0.0, help="seconds in which the model may still come (now: none)")
+    add("--wait", metavar="S", type=timeout_seconds, default=0.0, help="seconds in which the model may still come")
     add("--prompt", metavar="PROMPT", default=PROMPT, help="what to paint (now: %(default)s)")
     add_server_options(parser)
 

@@ -81,7 +81,7 @@ class _Process:
         `helm install --wait` ends with readiness, and then there are ImageModels to wait for.
         """
         if self._controller is None:
-            return "" if self._leader.stands_by else "no answer of the API server about the lease yet"
+            return "" if self._leader.stands_by else "it neither leads nor has seen another operator lead yet"
         return "" if self._controller.knows_catalog else "the catalog has not been applied yet"
 
     async def run(self) -> int:

@@ -15,7 +15,7 @@ from helm_client import CHART, HELMS, Helm, Manifest, Refused
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-PICTURES_CATALOG = '[{"publisher": "a", "family": "b", "version": "c", "id": "a/b"}]'
+ANOTHER_CATALOG = '[{"publisher": "a", "family": "b", "version": "c", "id": "a/b"}]'
 
 OTHER: Mapping[str, Any] = {
     "images.pullPolicy": "Always",
@@ -27,7 +27,7 @@ OTHER: Mapping[str, Any] = {
     "server.upgradePolicy": "Pinned",
     "monitoring.serviceMonitor.interval": "7s",
     "monitoring.podMonitor.interval": "7s",
-    "catalog.modelsInfo": PICTURES_CATALOG,
+    "catalog.modelsInfo": ANOTHER_CATALOG,
     "images.pullSecrets": ["other"],
     "networkPolicy.apiServerPorts": [8443],
     "networkPolicy.dnsPorts": [5353],

@@ -111,5 +111,12 @@ def test_what_does_not_pass_is_not_waited_for(capsys: pytest.CaptureFixture[str]
         assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
+def test_a_wait_that_is_no_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        imagegen_here(capsys, "check", "--wait", seconds)
+    assert "no time in seconds" in capsys.readouterr().err
+
+
 def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert_failed(imagegen_here(capsys, "check", "--server", "http://127.0.0.1:9"), "no server at")

@@ -12,8 +12,9 @@ from conftest import Show
 from hub_folders import write_repository
 from hub_server import Hub, hub_server
 from imagegen_contract.conditions import ConditionType, Reason
-from installed_chart import SCENES, Installation, image_model, right_pictures
+from installed_chart import SCENES, Installation, image_model
 from operator_scenes import condition
+from sdk_pictures import right_pictures
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,7 +62,7 @@ def _fails(
     finally:
         installation.api.delete("ImageModel", name)
         installation.api.wait_gone("Deployment", name)
-    assert right_pictures(installation.client(), scenes=SCENES[:1]) == 1
+    assert right_pictures(installation.client(), SCENES[:1]) == 1
     show(f"7.5 {what}", f"{kind}: {reason}: {message[:150]}")
 
 

@@ -5,15 +5,16 @@ import openai
 import pytest
 
 from conftest import Show
-from installed_chart import HOST, MODEL, RELEASE, SCENES, Installation, right_pictures
+from installed_chart import HOST, RELEASE, SCENES, Installation
+from sdk_pictures import MODEL, right_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.images, pytest.mark.node, pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.acceptance
 def test_right_pictures_through_service_and_ingress(installation: Installation, ingress_url: str, show: Show) -> None:
-    service = right_pictures(installation.client())
-    through_ingress = right_pictures(installation.client(ingress_url, default_headers={"host": HOST}), "small")
+    service = right_pictures(installation.client(), SCENES)
+    through_ingress = right_pictures(installation.client(ingress_url, default_headers={"host": HOST}), SCENES, "small")
     assert (service, through_ingress) == (len(SCENES), len(SCENES))
     show(
         "7.1 installed, pictures",

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from conftest import Show
-from installed_chart import MODEL, Installation, image_model
+from installed_chart import Installation, image_model
 from sdk_load import SdkLoad
+from sdk_pictures import MODEL
 from server_process import wait_until
 
 pytestmark = [
@@ -106,7 +108,7 @@ def test_fault_installed_kubelet_restarted(installation: Installation, load: Sdk
 def _renewed(installation: Installation) -> float:
     """Return when the kubelet renewed its Lease, as seconds since the epoch."""
     lease = installation.api.request("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node")
-    return time.mktime(time.strptime(lease["spec"]["renewTime"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    return datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
 
 
 class Calm:

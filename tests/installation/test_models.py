@@ -5,7 +5,8 @@ import time
 import pytest
 
 from conftest import Show
-from installed_chart import SCENES, Installation, entry, image_model, right_pictures, with_entries
+from installed_chart import SCENES, Installation, entry, image_model, with_entries
+from sdk_pictures import right_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -30,7 +31,7 @@ def test_a_model_more_by_kubectl_and_one_by_helm(installation: Installation, sho
     listed = time.monotonic() - began
 
     client = installation.client()
-    pictures = [right_pictures(client, model) for model in ("imagegen/applied", "from-the-list", "small")]
+    pictures = [right_pictures(client, SCENES, model) for model in ("imagegen/applied", "from-the-list", "small")]
     assert pictures == [len(SCENES)] * 3
     assert {model.id for model in client.models.list()} == {"imagegen/shapes", "imagegen/applied", "imagegen/listed"}
     after = installation.model_pods()

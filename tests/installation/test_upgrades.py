@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import Show
-from installed_chart import MODEL, RELEASE, SCENES, Installation, image_model, right_pictures
+from installed_chart import RELEASE, SCENES, Installation, image_model
 from sdk_load import SdkLoad
+from sdk_pictures import MODEL, right_pictures
 from server_process import wait_until
 
 pytestmark = [
@@ -63,9 +64,7 @@ def test_operator_and_routers_are_upgraded_and_rolled_back_under_load(installati
     revision = installation.revision()
     with SdkLoad(installation.router().url, installation.key, {"model": MODEL, **SMALL}) as load:
         wait_until(lambda: load.calls > 8, SECONDS, "some pictures", every=0.1)
-        said = installation.helm.install(
-            {**installation.values, **_upgraded(installation)}, "--wait", "--timeout=180s", release=RELEASE
-        )
+        said = installation.install_with({**installation.values, **_upgraded(installation)})
         assert "STATUS: deployed" in said
         _wait_replaced(installation, old)
         upgraded = {pod["metadata"]["uid"] for pod in installation.pods("router")}
@@ -93,7 +92,7 @@ def test_uninstalled_models_stay_and_serve_and_are_taken_up_again(installation: 
     assert installation.model_pods() == models
     installation.install()
     installation.wait_ready("imagegen-shapes")
-    assert right_pictures(installation.client()) == len(SCENES)
+    assert right_pictures(installation.client(), SCENES) == len(SCENES)
     assert installation.model_pods() == models
     show("7.3 helm uninstall and install", "ImageModels kept (crds.keep), their pods ran on and were taken up again")
 

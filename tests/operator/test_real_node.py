@@ -1,13 +1,10 @@
 """The whole way on a real node with the real image: apply, pods, Ready, a picture; edit on one GPU; delete."""
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from cluster.api import Api
 from cluster.kubeconfig import write_kubeconfig
@@ -18,8 +15,9 @@ from conftest import Show
 from container_image import Built
 from operator_process import OperatorProcess, start_operator
 from operator_scenes import condition, image_model, is_ready, pods
+from sdk_pictures import right_pictures
 from server_process import Server
-from shapes_oracle import classify, random_scenes
+from shapes_oracle import random_scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.images, pytest.mark.node, pytest.mark.timeout(1500)]
 
@@ -77,17 +75,6 @@ def _server(node: NodeCluster, kubernetes: Api, model: str) -> Server:
     return Server(node.url(endpoints[0]["addresses"][0], slices[0]["ports"][0]["port"]))
 
 
-def _right_pictures(server: Server) -> int:
-    right = 0
-    for seed, scene in enumerate(SCENES):
-        images = server.client().images.generate(
-            model="imagegen/shapes", prompt=scene.prompt, size="128x128", extra_body={"seed": seed}
-        )  # pyright: ignore[reportArgumentType] - the SDK's type lists OpenAI's own sizes
-        seen = classify(Image.open(io.BytesIO(base64.b64decode((images.data or [])[0].b64_json or ""))))
-        right += (seen.background, seen.colour) == (scene.background, scene.colour)
-    return right
-
-
 @pytest.mark.acceptance
 @pytest.mark.usefixtures("operator")
 def test_apply_edit_delete_on_a_real_node(node: NodeCluster, kubernetes: Api, show: Show) -> None:
@@ -101,7 +88,7 @@ def test_apply_edit_delete_on_a_real_node(node: NodeCluster, kubernetes: Api, sh
     (pod,) = pods(kubernetes, "shapes")
     assert pod["status"]["phase"] == "Running"
     assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    pictures = _right_pictures(_server(node, kubernetes, "shapes"))
+    pictures = right_pictures(_server(node, kubernetes, "shapes").client(), SCENES)
     assert pictures == len(SCENES)
 
     began = time.monotonic()
@@ -110,7 +97,7 @@ def test_apply_edit_delete_on_a_real_node(node: NodeCluster, kubernetes: Api, sh
     second = time.monotonic() - began
     (successor,) = pods(kubernetes, "shapes")
     assert successor["metadata"]["uid"] != pod["metadata"]["uid"]
-    assert _right_pictures(_server(node, kubernetes, "shapes")) == len(SCENES)
+    assert right_pictures(_server(node, kubernetes, "shapes").client(), SCENES) == len(SCENES)
 
     began = time.monotonic()
     kubernetes.delete("ImageModel", "shapes")
