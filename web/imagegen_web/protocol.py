@@ -14,7 +14,10 @@ from imagegen_contract.errors import KINDS, ErrorCode, error_body
 from imagegen_contract.names import REQUEST_ID_HEADER
 
 _MOST_HEAD_BYTES = 64 * 1024
-"""As proxies commonly take at most."""
+"""As proxies commonly take at most: of URL and headers, counted as the parser gives them, however they arrive."""
+
+_MOST_UNFINISHED_BYTES = _MOST_HEAD_BYTES + 1024
+"""The same for a head without an end, with its method, version and last line break."""
 
 _HEAD_SECONDS = 20.0
 """From the first byte of a request to the end of its headers; from the connection to the first byte, too."""
@@ -55,6 +58,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         """Whether the next bytes are of a request line or headers."""
         self._head_bytes = 0
+        """Of the chunks that came of a head that has not ended."""
+        self._counted_bytes = 0
+        """Of its URL and headers that are complete."""
         self._refused = False
         """Whether the last word was said here; what still comes is not read."""
         self._last = False
@@ -75,12 +81,22 @@ class HttpProtocol(HttpToolsProtocol):
                 self._wait_for_head()
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > _MOST_HEAD_BYTES and not self._refused:
-            self._refuse(ErrorCode.HEADERS_TOO_LARGE, f"more than {_MOST_HEAD_BYTES} bytes of headers")
+        if self._in_head and self._head_bytes > _MOST_UNFINISHED_BYTES and not self._refused:
+            self._refuse_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the URL."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + len(": \r\n"))
 
     def on_headers_complete(self) -> None:
         """Note that the head is there."""
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._counted_bytes = False, 0, 0
         self._stop_waiting()
         self.scope["extensions"] = {Departure.EXTENSION: self._departure}  # pyright: ignore[reportGeneralTypeIssues] - an object, not a dict, as only we read it
         super().on_headers_complete()
@@ -95,7 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the next bytes begin another request."""
-        self._in_head = True
+        self._in_head, self._counted_bytes = True, 0  # a chunked body can end with headers, too
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,7 +122,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, as text/plain
         """Refuse what is no HTTP, and end the connection."""
-        self._refuse(ErrorCode.INVALID_REQUEST, "this is not valid HTTP/1.1")
+        if not self._refused:
+            self._refuse(ErrorCode.INVALID_REQUEST, "this is not valid HTTP/1.1")
+
+    def _count(self, size: int) -> None:
+        self._counted_bytes += size
+        if self._counted_bytes > _MOST_HEAD_BYTES:
+            self._refuse_head()
+            raise ValueError  # stops the parser: nothing of this request is to reach the application
+
+    def _refuse_head(self) -> None:
+        self._refuse(ErrorCode.HEADERS_TOO_LARGE, f"more than {_MOST_HEAD_BYTES} bytes of URL and headers")
 
     def _wait_for_head(self) -> None:
         self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
@@ -125,6 +151,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, code: ErrorCode, message: str) -> None:
+        self._refused = True
+        if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
+            self.keep_no_longer()  # a reply is on its way, which ours would cut in two: the connection ends after it
+            return
         status = KINDS[code].status
         body = msgspec.json.encode(error_body(code, message))
         head = (
@@ -134,7 +164,6 @@ class HttpProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\n"
             f"{REQUEST_ID_HEADER}: req_{secrets.token_hex(12)}\r\n\r\n"
         )
-        self._refused = True
         self.transport.write(head.encode() + body)
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
