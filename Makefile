@@ -39,11 +39,13 @@ serve: setup ## Serve the models of models_info.json (HOST=127.0.0.1 PORT=8000)
 fleet: setup ## Run a router and three servers of the embedded model on this machine (HOST=127.0.0.1 PORT=8000)
 	@exec $(BIN)/python tools/fleet.py --host $(HOST) --port $(PORT)
 
-# The quick tests mostly wait, so two at once take little more than half the time; the others measure, one at a time.
+# Most tests wait for something, so two at once take little more than half the time; those that measure run alone.
 QUICK := not slow and not acceptance and not images and not e2e
+SLOW := (slow or acceptance) and not images and not e2e
 test: setup ## Run all tests but those of the images and of the installation
 	$(PYTEST) -n 2 -m "$(QUICK)"
-	$(PYTEST) -m "(slow or acceptance) and not images and not e2e"
+	$(PYTEST) -n 2 --dist loadfile -m "$(SLOW) and not alone"
+	$(PYTEST) -m "$(SLOW) and alone"
 
 test-images: setup ## Build the images and run them: containers, pods of a real node, the chart installed (root, Linux)
 	$(PYTEST) -m images

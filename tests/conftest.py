@@ -1,8 +1,10 @@
 """What all tests share: the table of acceptance points, and the servers that tests talk to."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,8 +13,10 @@ from server_process import Server, start_server
 pytest_plugins = ["cluster.fixtures", "container_image"]
 """Nothing of a Kubernetes starts, and no image is built, before a test asks for it."""
 
-_POINTS = pytest.StashKey[list[tuple[str, str, str]]]()
-_SHOWN = pytest.StashKey[list[tuple[str, str]]]()
+_SHOWN = "acceptance"
+"""Among the properties of a report, which a test process beside this one sends too."""
+
+_LOST = pytest.StashKey[set[str]]()
 
 _IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a composition root
 """In CI a test that is skipped although the machine could run it is a failure."""
@@ -20,18 +24,25 @@ _IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a compos
 Show = Callable[[str, str], None]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the table."""
-    config.stash[_POINTS] = []
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which tests pytest-xdist would lose: it runs one of those that have one id."""
+    ids = Counter(item.nodeid for item in items)
+    config.stash[_LOST] = {test for test, count in ids.items() if count > 1 and hasattr(config, "workerinput")}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail for the others of its id."""
+    if item.nodeid in item.config.stash[_LOST]:
+        pytest.fail("several tests have this id, of which only one would run in parallel: mark them alone")
 
 
 @pytest.fixture
 def show(request: pytest.FixtureRequest) -> Show:
     """Return a function that prints one acceptance point and its figure, for the table at the end."""
-    shown = request.node.stash.setdefault(_SHOWN, [])
 
     def record(point: str, figure: str) -> None:
-        shown.append((point, figure))
+        request.node.user_properties.append((_SHOWN, (point, figure)))
         print(f"\n{point}: {figure}")  # noqa: T201 - seen with pytest -s
 
     return record
@@ -39,27 +50,33 @@ def show(request: pytest.FixtureRequest) -> Show:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the outcome of each acceptance point."""
+    """Fail a test that was skipped in CI."""
     report = yield
     if report.skipped and _IN_CI and not item.get_closest_marker("gpu"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where everything but a GPU is there: {report.longrepr}"
-    if report.when == "call" and item.get_closest_marker("acceptance"):
-        shown = item.stash.get(_SHOWN, []) or [(item.name, "")]
-        for point, figure in shown:
-            item.config.stash[_POINTS].append((point, figure, report.outcome))
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of acceptance points."""
-    points = config.stash[_POINTS]
+    points = [
+        (point, figure, report.outcome)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call" and "acceptance" in report.keywords
+        for point, figure in _shown(report) or [(report.nodeid, "")]
+    ]
     if not points:
         return
     terminalreporter.section("acceptance")
     width = max(len(point) for point, _, _ in points)
     for point, figure, outcome in points:
         terminalreporter.write_line(f"{outcome:7} {point:{width}}  {figure}")
+
+
+def _shown(report: pytest.TestReport) -> list[tuple[str, str]]:
+    return [cast("tuple[str, str]", value) for name, value in report.user_properties if name == _SHOWN]
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def page(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(RUN_SECONDS + 20)
 def test_the_whole_check_passes_on_the_cpu_at_tiny_size(repository: Path, page: Path) -> None:

@@ -7,6 +7,7 @@ import router_hop
 from conftest import Show
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.acceptance
 @pytest.mark.skipif(router_hop.nginx() is None, reason="nginx is missing; on Debian or Ubuntu: apt install nginx-light")
@@ -21,6 +22,7 @@ def test_the_hop_costs_about_what_nginx_costs(show: Show) -> None:
     show("6.2 memory, 16 x 2 MB read slowly", f"+{growth:.1f} MiB (target {router_hop.MEMORY_TARGET_MIB:.0f})")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.acceptance
 def test_the_slowest_of_a_mixed_load_wait_less_than_by_least_in_flight(show: Show) -> None:

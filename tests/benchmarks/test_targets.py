@@ -21,12 +21,14 @@ def tell(show: Show, point: str, rows: Sequence[Comparison]) -> None:
         show(f"{point}: {row.what}", f"{row.ratio:.3f} of {row.against} (target {row.target:.3f}: {verdict})")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.acceptance
 def test_start_up_costs_little_more_than_the_imports(show: Show) -> None:
     tell(show, "1 start-up", startup.measure(quick=True).comparisons)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.acceptance
 def test_replies_cost_a_fraction_of_pillow_and_json(show: Show) -> None:
@@ -35,6 +37,7 @@ def test_replies_cost_a_fraction_of_pillow_and_json(show: Show) -> None:
     tell(show, "7 reply", results.comparisons)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.acceptance
 def test_peak_memory_is_the_weights_and_the_imports(show: Show) -> None:

@@ -16,7 +16,7 @@ from conftest import Show
 from raw_requests import idle, queued, running
 from server_process import ServerProcess, start_server, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SMALL = {"prompt": "a red circle on a blue background", "size": "128x128", "num_inference_steps": 2, "seed": 11}
 LONG = {**SMALL, "num_inference_steps": 100}

@@ -71,6 +71,7 @@ DOCUMENT = schemathesis.openapi.from_dict(
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 
 
+@pytest.mark.alone  # one test for each operation, all of one id
 @DOCUMENT.parametrize()  # pyright: ignore[reportUntypedFunctionDecorator] - untyped in schemathesis
 @settings(FUZZ, phases=[Phase.explicit])
 def test_examples_and_limits_of_the_document_are_answered_as_it_says(case: Any, abused: ServerProcess) -> None:

@@ -25,7 +25,7 @@ from imagegen_shapes import WEIGHTS
 from server_process import ServerProcess, start_server, wait_until
 from shapes_oracle import Scene, classify, random_scenes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SHAPES_XL = Path(__file__).parent.parent / "data" / "shapes-xl"
 MODELS = ("imagegen/shapes", "acme/copy", "acme/xl")

@@ -5,7 +5,7 @@ import pytest
 import operator_scale
 from conftest import Show
 
-pytestmark = [pytest.mark.slow, pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 
 def test_a_thousand_image_models(control_plane: object, show: Show) -> None:

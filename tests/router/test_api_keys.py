@@ -16,7 +16,7 @@ from imagegen_contract.errors import ErrorCode
 from router_process import RouterProcess, endpoints, sleeping_servers, start_router
 from server_process import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SHAPES = "imagegen/shapes"
 PICTURE = {"model": SHAPES, "prompt": "x", "size": "64x64", "num_inference_steps": 4, "seed": 1}

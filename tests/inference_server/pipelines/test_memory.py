@@ -128,6 +128,7 @@ print(weights, *resident)
 """
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_loading_and_unloading_again_and_again_takes_no_more_memory(tmp_path: Path, repository: Path) -> None:
     """A process of its own loads 140 MB of weights ten times, read in 16 bit and widened."""
