@@ -1,5 +1,6 @@
 """What all tests share: the table of acceptance points, and the servers that tests talk to."""
 
+import atexit
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +23,15 @@ _IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a compos
 """In CI a test that is skipped although the machine could run it is a failure."""
 
 Show = Callable[[str, str], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a process of pytest-xdist end without tearing the interpreter down, as the server does.
+
+    triton's bindings would print pages of leak warnings. What is registered first runs last.
+    """
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)
 
 
 @pytest.hookimpl(trylast=True)
