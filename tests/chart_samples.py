@@ -40,7 +40,7 @@ _ANONYMOUS: Mapping[str, Any] = {"auth": {"allowAnonymous": True}}
 CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "names": {
         "own": {},
-        "overridden": {"fullnameOverride": "pictures", "commonLabels": {"cost-centre": "7"}},
+        "overridden": {"fullnameOverride": "pictures", "commonLabels": {"cost-centre": "7", "team": "all"}},
         "long": {"fullnameOverride": "a-name-that-is-much-longer-than-anything-may-be-called"},
     },
     "images": {
@@ -100,6 +100,7 @@ CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
                 "modelEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 443}]}],
                 "apiServerPorts": [6443],
                 "dnsPorts": [53, 5353],
+                "dns": FROM_ANYWHERE,
             }
         },
     },

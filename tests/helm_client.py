@@ -40,7 +40,7 @@ class Helm:
     def template(self, values: Values, *, kubernetes: str = "1.36", release: str = "imagegen") -> list[Manifest]:
         """Return the objects that the chart renders to; raise Refused where it does not."""
         shown = self._with_values("template", release, str(CHART), f"--kube-version={kubernetes}", values=values)
-        return [each for each in yaml.load_all(shown, Loader=yaml.CSafeLoader) if each]
+        return [each for each in yaml.load_all(shown, Loader=_EachKeyOnce) if each]
 
     def lint(self, values: Values) -> None:
         """Raise Refused where the chart has as much as a warning."""
@@ -73,6 +73,17 @@ class Helm:
     def _with_values(self, *arguments: str, values: Values) -> str:
         with _written(values) as path:
             return self.run(*arguments, f"--values={path}", seconds=900.0)
+
+
+class _EachKeyOnce(yaml.CSafeLoader):
+    """YAML as its standard has it, and as Flux reads it; helm itself takes the last of two."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.MarkedYAMLError("a mapping", node.start_mark, f"has {sorted(twice)} twice")
+        return super().construct_mapping(node, deep)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from imagegen_contract.server_settings import HUB_ENDPOINT
+
 ENVIRONMENT_PREFIX = "IMAGEGEN_OPERATOR_"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -43,7 +45,11 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         tuple[str, ...], Meta(description="Secrets with the registry's credentials for model pods, comma-separated")
     ] = ()
     hub_endpoint: Annotated[
-        str, Meta(description="Mirror of the Hugging Face Hub for all models; the Hub itself when empty")
+        str,
+        Meta(
+            pattern=f"^({HUB_ENDPOINT})?$",
+            description="Mirror of the Hugging Face Hub for all models; the Hub itself when empty",
+        ),
     ] = ""
     hub_token_secret: Annotated[
         str,

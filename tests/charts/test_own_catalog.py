@@ -37,6 +37,19 @@ def test_an_upgrade_that_forgets_the_catalog_is_refused(helm: Helm, kubernetes: 
     assert "imagegen/shapes" in _catalog(kubernetes)
 
 
+def test_values_that_are_forgotten_may_have_set_the_names(helm: Helm) -> None:
+    helm.install({**OWN, "fullnameOverride": "pictures"})
+    with pytest.raises(Refused, match="gives none"):
+        helm.install(NO_DEFINITION)
+
+
+def test_the_catalog_of_another_release_is_none_of_ours(helm: Helm, kubernetes: Api) -> None:
+    helm.install(OWN, release="other")
+    helm.install(NO_DEFINITION)
+    helm.install(NO_DEFINITION)
+    assert "imagegen/shapes" in _catalog(kubernetes)
+
+
 def test_the_charts_catalog_needs_no_repeating(helm: Helm, kubernetes: Api) -> None:
     helm.install(NO_DEFINITION)
     helm.install(NO_DEFINITION)

@@ -123,11 +123,53 @@ def test_a_way_in_needs_keys_or_a_word_that_none_are_wanted(values: dict[str, An
         pytest.param(
             {"httpRoute": {"enabled": True}}, r"httpRoute\.parentRefs: found no Gateway", id="a route of no Gateway"
         ),
+        pytest.param(
+            {"ingress": {"enabled": True, "tlsSecretName": "tls"}},
+            r"ingress\.tlsSecretName without ingress\.host",
+            id="a certificate of no host",
+        ),
+        pytest.param(
+            {"catalog": {"modelsInfo": '[{"id": "a/b",]'}},
+            r"catalog\.modelsInfo is not a list of models as JSON: .*invalid character",
+            id="a catalog that is no JSON",
+        ),
+        pytest.param(
+            {"catalog": {"modelsInfo": '{"id": "a/b"}'}},
+            r"catalog\.modelsInfo is not a list of models as JSON: .*cannot unmarshal object",
+            id="a catalog that is no list",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match=said):
         Helm(HELMS[0]).template({"auth": {"allowAnonymous": True}, **values})
+
+
+def test_labels_of_the_user_stand_below_those_that_select() -> None:
+    values = {
+        "nameOverride": "other",
+        "commonLabels": {"team": "all", "app.kubernetes.io/component": "x"},
+        "router": {"podLabels": {"team": "router", "app.kubernetes.io/name": "x"}},
+    }
+    for version in HELMS:
+        manifests = Helm(version).template(values)
+        for name, each in by_kind(manifests, "Deployment").items():
+            labels = each["spec"]["template"]["metadata"]["labels"]
+            assert labels.items() >= each["spec"]["selector"]["matchLabels"].items()
+            assert labels["team"] == ("router" if name.endswith("router") else "all")
+        assert {each["metadata"]["labels"]["team"] for each in manifests} == {"all"}
+
+
+def test_a_name_changes_no_selector() -> None:
+    """Kubernetes refuses an upgrade that changes one."""
+    helm = Helm(HELMS[0])
+    before, after = (
+        by_kind(helm.template({"fullnameOverride": "pictures", **more}), "Deployment")
+        for more in ({}, {"nameOverride": "other", "commonLabels": {"team": "all"}})
+    )
+    assert [each["spec"]["selector"] for each in before.values()] == [
+        each["spec"]["selector"] for each in after.values()
+    ]
 
 
 def test_helm_test_is_there_only_where_it_can_pass() -> None:

@@ -31,6 +31,7 @@ OTHER: Mapping[str, Any] = {
     "images.pullSecrets": ["other"],
     "networkPolicy.apiServerPorts": [8443],
     "networkPolicy.dnsPorts": [5353],
+    "server.hubEndpoint": "https://other.example",
     "httpRoute.hostnames": ["other.example"],
     "operator.resources.requests": {"cpu": "77m"},
     "router.resources.requests": {"cpu": "77m"},
@@ -168,6 +169,8 @@ def test_a_typo_is_refused_by_name_wherever_it_is(show: Show) -> None:
         pytest.param("networkPolicy.clients", {"a": "b"}, id="an object for a list"),
         pytest.param("router.podLabels", {"a": 1}, id="a label that is no text"),
         pytest.param("tests.model", "", id="no model to test"),
+        pytest.param("server.hubEndpoint", "hub.example.com", id="an address without a scheme"),
+        pytest.param("server.hubEndpoint", "https://user:word@hub.example.com", id="an address with a password"),
         pytest.param("monitoring.podMonitor.interval", "often", id="no duration"),
     ],
 )

@@ -11,20 +11,19 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of every object. Takes a dict of `root` and `component`. */}}
+{{/* Labels of every object, each once. Takes a dict of `root`, `component` and what an object has besides, `more`. */}}
 {{- define "imagegen.labels" -}}
-{{ include "imagegen.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $release := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_")
+-}}
+{{- merge (include "imagegen.selector" . | fromYaml) $release (default dict .more) .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
-{{/* What pods are selected by: never changes between versions. */}}
+{{/* What pods are selected by: never changes, neither between versions nor with a name. */}}
 {{- define "imagegen.selector" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
@@ -76,7 +75,8 @@ capabilities: { drop: [ALL] }
 
 {{/* Neither has pods that a policy could select for sure: it is whoever answers at their ports. */}}
 {{- define "imagegen.dns" -}}
-- ports:
+- {{ with .Values.networkPolicy.dns }}to: {{- toYaml . | nindent 4 }}
+  {{ end }}ports:
     {{- range .Values.networkPolicy.dnsPorts }}
     - { port: {{ . }}, protocol: UDP }
     - { port: {{ . }}, protocol: TCP }
