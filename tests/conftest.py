@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import settings
 
 from server_process import Server, start_server
 
@@ -23,6 +24,11 @@ _IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a compos
 """In CI a test that is skipped although the machine could run it is a failure."""
 
 Show = Callable[[str, str], None]
+
+
+# A made-up example is as slow as the machine is busy. In CI hypothesis has a profile of its own, on which this builds.
+settings.register_profile("imagegen", parent=settings(), deadline=None)
+settings.load_profile("imagegen")
 
 
 def pytest_configure(config: pytest.Config) -> None:

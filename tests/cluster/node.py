@@ -57,8 +57,11 @@ labels = b"".join(bytes([len(label)]) + label.encode() for label in sys.argv[1].
 query = struct.pack("!6H", 1, 256, 1, 0, 0, 0) + labels + bytes([0, 0, 1, 0, 1])
 asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 asked.settimeout(5)
-asked.sendto(query, (sys.argv[2], 53))
-reply = asked.recv(4096)
+try:
+    asked.sendto(query, (sys.argv[2], 53))
+    reply = asked.recv(4096)
+except OSError:  # nobody answers
+    sys.exit()
 answers = reply[len(query):]
 for _ in range(struct.unpack("!H", reply[6:8])[0]):  # all of one length: compressed name, type A, 4 bytes
     owner = answers.index(bytes([0, 1, 0, 1]))
@@ -187,7 +190,7 @@ class NodeCluster:
         return f"http://{NODE_ADDRESS}:{port}"
 
     def resolve(self, name: str) -> list[str]:
-        """Return the addresses that the cluster's DNS has for a name; needs ``dns``."""
+        """Return the addresses that the cluster's DNS has for a name, none when it does not answer; needs ``dns``."""
         return self.run(sys.executable, "-S", "-c", _RESOLVE, name, NODE_ADDRESS).split()
 
     def stop(self) -> None:

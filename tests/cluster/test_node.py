@@ -4,7 +4,7 @@ import http.server
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def test_two_nodes_do_not_meet_and_stop_leaves_nothing(
         api.create(_deployment(HELLO, 1))
         api.wait_for("Deployment", "hello", lambda found: found["status"].get("readyReplicas") == 1, seconds=_SECONDS)
         processes = marked(str(other.folder))
-        assert "hello" in {Path(f"/proc/{pid}/comm").read_text().strip() for pid in processes}
+        assert "hello" in _names(processes)
         assert list(_CGROUPS.glob(f"*/{other.folder.name}/**/pod*"))
     finally:
         other.stop()
@@ -149,15 +149,23 @@ def test_two_nodes_do_not_meet_and_stop_leaves_nothing(
     assert not other.folder.exists()
     assert not list(_CGROUPS.glob(f"*/{other.folder.name}"))
     assert _of_the_machine() == before
+    assert str(other.folder) not in _output("findmnt", "--raw", "--noheadings", "--output", "TARGET")
     pod = node_api.list("pods")[0]
     assert (pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) == (uid, 0)
 
 
+def _names(processes: Iterable[int]) -> set[str]:
+    names: set[str] = set()
+    for pid in processes:
+        with suppress(OSError):  # it has ended meanwhile
+            names.add(Path(f"/proc/{pid}/comm").read_text().strip())
+    return names
+
+
 def _of_the_machine() -> dict[str, str]:
-    """What a node could leave outside of its folder: links, named namespaces, mounts."""
-    commands = {
-        "links": ["ip", "-o", "link", "show"],
-        "namespaces": ["ip", "netns", "list"],
-        "mounts": ["findmnt", "--raw", "--noheadings", "--output", "TARGET"],
-    }
-    return {name: subprocess.check_output(command, text=True, timeout=30) for name, command in commands.items()}
+    """What a node could leave outside of its folder: links, named namespaces."""
+    return {"links": _output("ip", "-o", "link", "show"), "namespaces": _output("ip", "netns", "list")}
+
+
+def _output(*command: str) -> str:
+    return subprocess.check_output(command, text=True, timeout=30)

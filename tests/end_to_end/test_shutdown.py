@@ -122,7 +122,7 @@ def test_a_second_sigterm_ends_the_process_at_once(show: Show) -> None:
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_a_server_that_loads_ends_at_once(signals: list[signal.Signals]) -> None:
     with start_server() as leaving:
-        wait_until(lambda: leaving.status()["models"][0]["stage"] == "loading weights", 10, "the load to be on its way")
+        wait_until(lambda: leaving.status()["models"][0]["state"] == "loading", 10, "the load to be on its way")
         sent = time.monotonic()
         for sign in signals:
             leaving.process.send_signal(sign)

@@ -81,7 +81,7 @@ def test_a_link_that_is_turned_elsewhere_is_an_edit(tmp_path: Path) -> None:
 BAD_EDITS = {
     "not JSON": ("[", "not JSON"),
     "an unknown field": (entries("acme/one").replace("version", "verson"), "verson"),
-    "a model that this server needs is gone": (entries("acme/two"), "acme/one is missing"),
+    "a model that this server needs is gone": (entries("acme/three"), "acme/one is missing"),
     "the file is gone": (None, "cannot be read"),
 }
 

@@ -141,11 +141,11 @@ def test_a_running_request_whose_time_is_over_frees_the_device() -> None:
     pipeline = CountingPipeline(gate)
 
     async def scenario(engine: Engine) -> None:
-        task = submit(engine, pipeline, generation(steps=100), timeout=0.05)
+        task = submit(engine, pipeline, generation(steps=100), timeout=1.0)
         await arrival(gate)
         late = await outcome(task)
         assert isinstance(late, DeadlineExceeded)
-        assert "longer than 0.05 s" in late.message
+        assert "longer than 1 s" in late.message
         assert late.started
         gate.open()
         await until(lambda: engine.counters.cancelled_requests == 1, "the request to be dropped")

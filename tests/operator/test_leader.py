@@ -307,7 +307,7 @@ def test_on_a_real_api_server(api_proxy: ApiProxy, kubernetes: Api, tmp_path: Pa
                 for file in (kubeconfig, direct)
             ]
             settings = [
-                OperatorSettings(namespace=kubernetes.namespace, identity=name, lease_seconds=4)
+                OperatorSettings(namespace=kubernetes.namespace, identity=name, lease_seconds=6)
                 for name in ("proxied", "direct")
             ]
             first, second = (Leader(cluster, each) for cluster, each in zip(clusters, settings, strict=True))
@@ -322,7 +322,7 @@ def test_on_a_real_api_server(api_proxy: ApiProxy, kubernetes: Api, tmp_path: Pa
             assert not [each for each in api_proxy.requests if each.is_write and each.status == 409]
 
             hiccup = api_proxy.answer(503, times=2)
-            await later(lambda: wait_until(lambda: hiccup.met == 2, 4, "two renewals to fail"))
+            await later(lambda: wait_until(lambda: hiccup.met == 2, 6, "two renewals to fail"))
             await later(lambda: api_proxy.wait_requested(renewed, count=len(api_proxy.requested(renewed)) + 2))
             assert not first.lost.is_set()
 
@@ -330,10 +330,10 @@ def test_on_a_real_api_server(api_proxy: ApiProxy, kubernetes: Api, tmp_path: Pa
             waiting = asyncio.create_task(successor.acquire())
             await later(api_proxy.refuse)
             began = loop.time()
-            await asyncio.wait_for(first.lost.wait(), 4)
+            await asyncio.wait_for(first.lost.wait(), 6)
             assert not waiting.done()
-            await asyncio.wait_for(waiting, 4)
-            assert loop.time() - began < 4 + 3
+            await asyncio.wait_for(waiting, 6)
+            assert loop.time() - began < 6 + 3
             assert await asyncio.to_thread(holder) == "direct"
             await successor.release()
 

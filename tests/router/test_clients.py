@@ -43,6 +43,7 @@ def test_what_is_left_out_is_there(name: str, repository: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.acceptance
+@pytest.mark.timeout(450)  # more than the time limit inside, which ends the servers, too
 def test_client_tests_pass_through_the_router(show: Show) -> None:
     """In a pytest of its own, whose servers each have a router before them."""
     left_out = [f"--deselect=tests/end_to_end/test_{name}" for name in UNLIKE]

@@ -29,7 +29,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def test_a_request_is_held_until_a_pod_serves(ask: Ask) -> None:
-    with sleeping_server(environment={"SLEEPING_LOAD": "1"}) as server, start_router(*endpoints([server])) as router:
+    with sleeping_server(environment={"SLEEPING_LOAD": "3"}) as server, start_router(*endpoints([server])) as router:
         answer = ask(router, **PICTURE)
         wait_until(lambda: router.waiting() == 1, 10, "the request to wait")
         assert answer.result(20).status_code == 200
@@ -69,7 +69,7 @@ def test_an_unknown_model_is_refused_with_near_names(route: Route, ask: Ask) -> 
 
 @pytest.mark.slow
 def test_a_full_room_refuses_with_a_time_to_come_back(route: Route, ask: Ask) -> None:
-    with sleeping_servers(1, seconds=0.2) as servers:
+    with sleeping_servers(1, seconds=0.4) as servers:
         router = route(servers, "--max-waiting-requests", "2", model=SHAPES)
         assert router.post(PICTURE).status_code == 200, "now the router knows what one costs, and sends none ahead"
         first = [ask(router, **PICTURE) for _ in range(3)]
@@ -83,7 +83,7 @@ def test_a_full_room_refuses_with_a_time_to_come_back(route: Route, ask: Ask) ->
 @pytest.mark.slow
 def test_a_drain_finishes_what_is_here_and_sends_clients_elsewhere(route: Route, ask: Ask) -> None:
     """Nobody is refused: each connection ends with its next reply, one that asks for nothing a moment later."""
-    with sleeping_servers(1, seconds=0.2) as servers:
+    with sleeping_servers(1, seconds=0.4) as servers:
         router = route(servers, model=SHAPES)
         here = [ask(router, **PICTURE) for _ in range(3)]
         wait_until(lambda: router.waiting() + router.running() == 3, 10, "three requests")
@@ -215,7 +215,7 @@ def test_a_failure_before_signs_of_life_keeps_its_status(route: Route) -> None:
 
 @pytest.mark.slow
 def test_demand_is_told_and_a_change_answers_at_once(route: Route, ask: Ask) -> None:
-    with sleeping_servers(1, seconds=0.2) as servers:
+    with sleeping_servers(1, seconds=0.4) as servers:
         router = route(servers, model=SHAPES)
         assert router.post(PICTURE).status_code == 200, "now the router knows what one costs, and sends none ahead"
         idle = router.get("/internal/demand").json()
