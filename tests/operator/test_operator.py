@@ -41,6 +41,21 @@ def versions(kubernetes: Api, name: str) -> list[str]:
     return [kubernetes.get(kind, name)["metadata"]["resourceVersion"] for kind in CHILDREN]
 
 
+SERVING = {
+    "Ready": "True",
+    "Available": "True",
+    "Progressing": "False",
+    "Reconciled": "True",
+    "Scheduled": "True",
+    "WeightsReady": "True",
+    "Degraded": "False",
+}
+
+
+def _statuses(model: Any) -> dict[str, str]:
+    return {each["type"]: each["status"] for each in model["status"]["conditions"]}
+
+
 def test_an_image_model_becomes_ready_and_nothing_is_written_afterwards(
     operator: OperatorProcess, control_plane: ControlPlane, kubernetes: Api, node: FakeNode
 ) -> None:
@@ -49,16 +64,8 @@ def test_an_image_model_becomes_ready_and_nothing_is_written_afterwards(
         kubernetes.apply(image_model("one"))
         inside = ("-n", kubernetes.namespace)
         control_plane.kubectl(*inside, "wait", "--for=condition=Ready", "imagemodel/one", "--timeout=30s")
-        model = kubernetes.get("ImageModel", "one")
-        assert {each["type"]: each["status"] for each in model["status"]["conditions"]} == {
-            "Ready": "True",
-            "Available": "True",
-            "Progressing": "False",
-            "Reconciled": "True",
-            "Scheduled": "True",
-            "WeightsReady": "True",
-            "Degraded": "False",
-        }
+        # The Deployment's event may come a moment before those of its pods.
+        model = kubernetes.wait_for("ImageModel", "one", lambda found: _statuses(found) == SERVING, seconds=SECONDS)
         assert model["status"]["serverImage"] == IMAGE
         assert "finalizers" not in model["metadata"], "it could not be deleted while no operator runs"
         assert "annotations" not in model["metadata"], "kopf leaves no trace"
