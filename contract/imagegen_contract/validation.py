@@ -17,6 +17,7 @@ _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>.*)`$", re.DOTALL)
 _TYPES = re.compile(r"`([a-z |]+)`")
+_USER_OF_URL = re.compile(r"(?<=//)[^/@\s]+(?=@)")
 _PATH_PART = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
 _SHOWN_CHARACTERS = 60
 
@@ -78,11 +79,12 @@ def value_at(document: object, path: str) -> object:
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as JSON, cut to a length that fits an error message."""
+    """Return ``value`` as JSON, cut to a length that fits an error message, and without the password of a URL."""
     try:
         text = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # environment variables that are not UTF-8 hold lone surrogates
         text = ascii(value)
+    text = _USER_OF_URL.sub("...", text)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from imagegen_contract.server_settings import HUB_ENDPOINT
+from imagegen_contract.server_settings import HUB_ENDPOINT_PATTERN
 
 ENVIRONMENT_PREFIX = "IMAGEGEN_OPERATOR_"
 
@@ -47,7 +47,7 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     hub_endpoint: Annotated[
         str,
         Meta(
-            pattern=f"^({HUB_ENDPOINT})?$",
+            pattern=f"^({HUB_ENDPOINT_PATTERN})?$",
             description="Mirror of the Hugging Face Hub for all models; the Hub itself when empty",
         ),
     ] = ""

@@ -90,6 +90,10 @@ PROBLEMS = {
         {"PNG_METADATA": "yes"},
         'IMAGEGEN_SERVER_PNG_METADATA: found "yes"; expected true or false',
     ),
+    "a password in an address is not repeated": (
+        {"HUB_ENDPOINT": "https://user:word@hub.example"},
+        'IMAGEGEN_SERVER_HUB_ENDPOINT: found "https://...@hub.example"; expected string matching regex',
+    ),
     "not a number is no number": ({"DRAIN_SECONDS": "nan"}, 'IMAGEGEN_SERVER_DRAIN_SECONDS: found "nan"; expected'),
     "infinity is out of range": ({"DRAIN_SECONDS": "inf"}, 'IMAGEGEN_SERVER_DRAIN_SECONDS: found "inf"; expected'),
     "a model that is not JSON is told so": ({"MODEL": "{"}, "IMAGEGEN_SERVER_MODEL: not JSON: "),

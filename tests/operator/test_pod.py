@@ -12,9 +12,10 @@ import golden_models
 from image_model_corpus import GOOD, Json, pod, spec
 from imagegen_contract.image_model import Gpu, ImageModelSpec
 from imagegen_contract.server_settings import ServerSettings, read_server_settings
+from imagegen_contract.settings import SettingsError, read_settings
 from imagegen_contract.workload import Pod, Rollout
 from imagegen_operator.resources.deployment import deployment
-from imagegen_operator.settings import OperatorSettings
+from imagegen_operator.settings import ENVIRONMENT_PREFIX, OperatorSettings
 
 IMAGE = "registry.example/imagegen-server:1.0.0"
 REFERENCE = re.compile(r"\$(\$|\((?P<name>[^)]*)\))")
@@ -92,6 +93,12 @@ OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "pod": st.just({"env": [{"name": "A", "value": "b"}]}),
 }
 SPECS = st.fixed_dictionaries({}, optional=OPTIONAL).map(lambda fields: spec(**fields))
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "https://user:word@hub.example"])
+def test_an_address_that_servers_refuse_reaches_none_of_them(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="HUB_ENDPOINT"):
+        read_settings(OperatorSettings, ENVIRONMENT_PREFIX, {f"{ENVIRONMENT_PREFIX}HUB_ENDPOINT": endpoint}, {})
 
 
 @given(SPECS, st.sampled_from(["", "https://hub.example/mirror?$(A)"]))
