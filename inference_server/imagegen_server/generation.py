@@ -37,6 +37,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         return self.guidance_scale > 1
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model was seen to take before its first request: seconds of one picture's evaluation and its decoding."""
+
+    pixels: int
+    guided: bool
+    evaluation: float
+    decode: float
+
+
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a model once its weights are loaded."""
 
@@ -49,6 +58,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Most text tokens of a prompt: four windows of the text encoder."""
     memory_bytes: int = 0
     """What the weights were measured to take on the device."""
+    measured: tuple[Measured, ...] = ()
+    """What was timed while the model was proven, in seconds of a warm device; empty where nothing was."""
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):
