@@ -2,13 +2,12 @@
 
 import ctypes
 import gc
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from imagegen_server.machine import host_memory
 from imagegen_server.sources.safetensors_header import Tensor
 
 _DEVICE_SHARE = 0.8
@@ -61,40 +60,3 @@ def give_back(device: torch.device) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def host_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that this process may use: the machine's, or less where a container limits it.
-
-    ``root`` is where ``proc`` and ``sys`` are.
-    """
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([physical, *_cgroup_limits(root)])
-
-
-def _cgroup_limits(root: Path) -> list[int]:
-    """Return every memory limit of the process's cgroup and of those above it, version 2 and version 1.
-
-    In a container the path in ``/proc`` may be the host's, and of it only the root is there; so each is tried.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    paths: Mapping[str, str] = {kind: path for _, kind, path in (line.split(":", 2) for line in lines)}
-    found = _limits(root / "sys/fs/cgroup", paths.get("", "/"), "memory.max")
-    for kinds, path in paths.items():
-        if "memory" in kinds.split(","):
-            found += _limits(root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
-    return found
-
-
-def _limits(mount: Path, path: str, name: str) -> list[int]:
-    inside = PurePosixPath(path.lstrip("/"))
-    texts: list[str] = []
-    for folder in dict.fromkeys((inside, *inside.parents, PurePosixPath())):
-        try:
-            texts.append((mount / folder / name).read_text().strip())
-        except OSError:
-            continue
-    return [int(text) for text in texts if text.isdecimal()]  # "max" is no limit
