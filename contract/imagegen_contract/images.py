@@ -34,6 +34,7 @@ class GenerateImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str,
         Meta(
             pattern=_NOT_BLANK,
+            extra={"allowed": "must not be empty"},
             description="What to paint: 1 to 32000 characters after trimming. Longer than the text encoder's window "
             "(75 tokens) it is encoded in up to 4 windows; it is never cut silently.",
         ),
@@ -46,7 +47,14 @@ class GenerateImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Annotated[int, Meta(ge=1, le=10)] | None, Meta(description="Number of images; image k uses seed + k")
     ] = None
     size: Annotated[
-        Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")] | None,
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
+                extra={"allowed": "WIDTHxHEIGHT in pixels, such as 512x512, or auto"},
+            ),
+        ]
+        | None,
         Meta(description="WIDTHxHEIGHT, multiples of 8, or auto for the model's own size"),
     ] = None
     response_format: Annotated[Literal["b64_json", "url"] | None, Meta(description="Only b64_json; url is refused")] = (

@@ -19,6 +19,8 @@ DEFAULT_MODEL = "imagegen/shapes"
 HUB_ENDPOINT_PATTERN = r"https?://[^/@\s]+(/\S*)?"
 """An address of the Hub: without credentials, which would be in messages."""
 
+HUB_ENDPOINT_WORDS = "an address that begins with http:// or https:// and has no user name or password"
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86400)]
 
@@ -87,7 +89,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="One try of a load may take as long, the download included; it is tried again"),
     ] = 3600.0
     hub_endpoint: Annotated[
-        Annotated[str, Meta(pattern=f"^{HUB_ENDPOINT_PATTERN}$")] | None,
+        Annotated[str, Meta(pattern=f"^{HUB_ENDPOINT_PATTERN}$", extra={"allowed": HUB_ENDPOINT_WORDS})] | None,
         Meta(
             description="Address of the Hugging Face Hub, or of a mirror of it; left out it is what HF_ENDPOINT says, "
             "else https://huggingface.co, as for every program that uses the Hub",

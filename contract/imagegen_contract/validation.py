@@ -22,6 +22,7 @@ _PATH_PART = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
 _SHOWN_CHARACTERS = 60
 
 _MSGSPEC_WORDS = ("Expected", "Invalid", "Number out of", "Integer value out of")
+_NOT_EMPTY = re.compile(r"expected (?:string|array) of length >= 1$")
 _MISSING_RULE = "missing, and it is required"
 _JSON_WORDS = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
 
@@ -98,7 +99,10 @@ def type_options(kind: inspect.Type) -> list[inspect.Type]:
 
 
 def meaning_of(kind: inspect.Type) -> str:
-    """Return what the pattern of ``kind`` means in words (`allowed` of its Meta's extra), "" where it has none."""
+    """Return what the pattern of ``kind`` means in words (`allowed` of its Meta's extra), "" where it has none.
+
+    They name what is expected, or are a rule that begins with "must".
+    """
     if isinstance(kind, inspect.UnionType):
         return next((words for option in kind.types if (words := meaning_of(option))), "")
     if not isinstance(kind, inspect.Metadata):
@@ -177,26 +181,36 @@ def _read(text: str, struct: type[msgspec.Struct] | None, prefix: str) -> Violat
         return Violation(path=_join(path, found["field"]), rule=_unknown(found["field"], parent), kind="unknown")
     if found := _MISSING.search(rule):
         return Violation(path=_join(path, found["field"]), rule=_MISSING_RULE, kind="missing")
-    return Violation(path=path, rule=_in_json_words(rule) + (_hint(rule, _type_at(struct, path)) if struct else ""))
+    return Violation(path=path, rule=_in_words(rule, _type_at(struct, path) if struct else None))
 
 
-def _in_json_words(rule: str) -> str:
+def _in_words(rule: str, kind: inspect.Type | None) -> str:
+    """Return ``rule``, broken at a place of type ``kind``, as it is told to people: no regular expression, no enum."""
     if not rule.startswith(_MSGSPEC_WORDS):
         return rule  # our own __post_init__
+    allowed = _allowed_values(kind)
+    if rule.startswith("Invalid enum value"):
+        return allowed or "is not among the allowed values"
+    if "matching regex" in rule:
+        return _form(kind)
     words = _TYPES.sub(lambda match: " or ".join(_JSON_WORDS.get(word, word) for word in match[1].split(" | ")), rule)
-    return words[:1].lower() + words[1:]
+    words = _NOT_EMPTY.sub("must not be empty", words[:1].lower() + words[1:])
+    return f"{words}; {allowed}" if allowed else words
 
 
-def _hint(rule: str, kind: inspect.Type | None) -> str:
-    """Return what is allowed at a place of type ``kind``, as far as ``rule`` does not say it in words."""
+def _allowed_values(kind: inspect.Type | None) -> str:
+    literals = [option for option in type_options(kind) if isinstance(option, inspect.LiteralType)] if kind else []
+    values = ", ".join(str(value) for literal in literals for value in literal.values)
+    return f"allowed: {values}" if values else ""
+
+
+def _form(kind: inspect.Type | None) -> str:
+    """Say in words what a text at a place of type ``kind`` looks like."""
     if kind is None:
-        return ""
-    literals = [option for option in type_options(kind) if isinstance(option, inspect.LiteralType)]
-    if literals:
-        return f"; allowed: {', '.join(str(value) for literal in literals for value in literal.values)}"
-    if "matching regex" in rule and (meaning := meaning_of(kind) or _description(kind)):
-        return f" ({meaning})"
-    return ""
+        return "has not the right form"
+    if not (meaning := meaning_of(kind)):
+        return f"has not the right form: {_description(kind)}"
+    return meaning if meaning.startswith("must ") else f"expected {meaning}"
 
 
 def _description(kind: inspect.Type) -> str:

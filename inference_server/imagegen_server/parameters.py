@@ -12,6 +12,7 @@ from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import MAX_SIDE, MIN_SIDE, SIZE_MULTIPLE, ImageSize, nearest_valid, parse_size
 from imagegen_contract.images import MAX_PROMPT_CHARACTERS, MAX_SEED, GenerateImage, OutputFormat, ResolvedQuality
 from imagegen_contract.samplers import PRESETS, Preset, resolve_preset, step_limits
+from imagegen_contract.validation import shown
 from imagegen_server.generation import Generation, ModelFacts
 from imagegen_web.errors import InvalidRequest
 
@@ -167,7 +168,7 @@ def _scheduler(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) 
         return default_scheduler(spec, facts)
     preset = resolve_preset(request.scheduler)
     if preset not in allowed:
-        found = f"scheduler: found {request.scheduler!r}, {spec.id} allows {', '.join(allowed)}"
+        found = f"scheduler: found {shown(request.scheduler)}, {spec.id} allows {', '.join(allowed)}"
         raise InvalidRequest(found, "scheduler", ErrorCode.UNSUPPORTED_VALUE)
     return preset
 
@@ -192,7 +193,7 @@ def _size(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) -> Im
     try:
         size, most = parse_size(request.size), max_pixels(spec, facts)
     except ValueError as error:
-        raise InvalidRequest(f"size: found {request.size!r}; {error}, or auto", "size") from None
+        raise InvalidRequest(f"size: found {shown(request.size)}; {error}, or auto", "size") from None
     nearest = nearest_valid(size, most)
     if size.pixels > most:
         raise InvalidRequest(

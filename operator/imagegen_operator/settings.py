@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from imagegen_contract.server_settings import HUB_ENDPOINT_PATTERN
+from imagegen_contract.server_settings import HUB_ENDPOINT_PATTERN, HUB_ENDPOINT_WORDS
 
 ENVIRONMENT_PREFIX = "IMAGEGEN_OPERATOR_"
 
@@ -48,6 +48,7 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         str,
         Meta(
             pattern=f"^({HUB_ENDPOINT_PATTERN})?$",
+            extra={"allowed": HUB_ENDPOINT_WORDS},
             description="Mirror of the Hugging Face Hub for all models; the Hub itself when empty",
         ),
     ] = ""
@@ -65,6 +66,7 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         str,
         Meta(
             pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            extra={"allowed": "the name of a Helm release: a-z, 0-9 and -, which is neither first nor last"},
             max_length=53,
             description="Name of this installation: only ImageModels with its label are removed with their entry",
         ),

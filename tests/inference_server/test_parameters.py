@@ -171,7 +171,7 @@ REFUSED: dict[str, tuple[dict[str, object], dict[str, object], str, ErrorCode, l
         {},
         "scheduler",
         UNSUPPORTED,
-        ["'magic'", "euler", "heun"],
+        ['"magic"', "euler", "heun"],
     ),
     "a scheduler that the entry does not allow": (
         {"scheduler": "euler"},
