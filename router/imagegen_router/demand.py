@@ -21,7 +21,7 @@ class ModelDemand(msgspec.Struct, frozen=True, kw_only=True):
     waiting_seconds: float
     """Predicted device seconds of what waits."""
     running_seconds: float
-    """Predicted device seconds that are left of what runs."""
+    """Predicted device seconds that are left of what runs: this router's own part of its pods' work."""
 
 
 class DemandReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ second each second and grows by what is sent to it.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -78,6 +79,10 @@ class Endpoint:
         self._work_ends = 0.0
         self._sent_rows = 0
         """Rows sent since the last report."""
+        self._told_as_of = -math.inf
+        """The last report knows of nothing that was sent later."""
+        self._others_rows = 0.0
+        """Rows on it that this router did not send, as of its last status."""
         self._failures = 0
         self._reachable = True
         self._aside_until = 0.0
@@ -113,9 +118,30 @@ class Endpoint:
         )
 
     def remaining_seconds(self, now: float) -> float:
-        """Return the predicted device seconds of what it has."""
+        """Return the predicted device seconds of all that it has, whoever sent it."""
         least = _LEAST_SHARE * max((each.seconds for each in self.running.values()), default=0.0)
         return max(least, self._work_ends - now)
+
+    def own_seconds(self, now: float) -> float:
+        """Return the part of the remaining seconds that this router's own requests take.
+
+        Other routers, and other models of the same server, have their requests there too, and each says its own part:
+        added up they are the pod's work. Of what the pod reported, the part is the own rows' share, since progress
+        changes seconds but not rows; what was sent since then counts in full.
+        """
+        if not self.running:
+            return 0.0
+        remaining = self.remaining_seconds(now)
+        sent_since = sum(each.seconds for each in self._unreported())
+        return min(remaining, sent_since) + max(0.0, remaining - sent_since) * self._own_share()
+
+    def _own_share(self) -> float:
+        """Return which part of the reported work is this router's own."""
+        rows = sum(each.rows for each in self.running.values() if each.sent_at <= self._told_as_of)
+        return rows / (rows + self._others_rows) if rows else 0.0
+
+    def _unreported(self) -> list[Running]:
+        return [each for each in self.running.values() if each.sent_at > self._told_as_of]
 
     def begin(self, number: int, running: Running) -> None:
         """Note a request that is being sent."""
@@ -124,18 +150,19 @@ class Endpoint:
         self._work_ends = max(self._work_ends, running.sent_at) + running.seconds
 
     def end(self, number: int, now: float) -> None:
-        """Note that a request is over, however it ended."""
-        gone = self.running.pop(number, None)
-        if gone is None:
+        """Note that a request is over, however it ended. What others have there stays."""
+        if number not in self.running:
             return
+        others = self.remaining_seconds(now) - self.own_seconds(now)
+        gone = self.running.pop(number)
         self._sent_rows = max(0, self._sent_rows - gone.rows)
         if not self.running:
-            self._work_ends = now
+            self._work_ends = now + others
 
     def report(self, free_rows: int, work_seconds: float, as_of: float, now: float) -> None:
         """Take what the pod says of itself, which knows of nothing that was sent after ``as_of``."""
-        later = [each for each in self.running.values() if each.sent_at > as_of]
-        self.heard_at = now
+        self.heard_at, self._told_as_of = now, as_of
+        later = self._unreported()
         self._free_rows = free_rows
         self._sent_rows = sum(each.rows for each in later)
         self._work_ends = now + work_seconds + sum(each.seconds for each in later)
@@ -176,6 +203,17 @@ class Endpoint:
         if not self._reachable:
             self.succeed()
         self.report(status.capacity.free_rows, status.work.predicted_seconds, as_of, now)
+        self._others_rows = self._rows_of_others(status)
+
+    def _rows_of_others(self, status: ServerStatus) -> float:
+        """Return how many rows the pod has beside those that were sent from here before it was asked."""
+        known = [each for each in self.running.values() if each.sent_at <= self._told_as_of]
+        rows, seconds = sum(each.rows for each in known), sum(each.seconds for each in known)
+        has = status.capacity.running_rows + status.capacity.queued_rows
+        if has or not seconds:
+            return max(0, has - rows)
+        # It has work but counts no rows: what it predicts beyond our own requests is somebody else's.
+        return rows * max(0.0, status.work.predicted_seconds - seconds) / seconds
 
     def cut_off(self) -> None:
         """Note that nothing answers there: what is on it ends, and it gets nothing until it is heard again."""

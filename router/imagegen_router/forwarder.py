@@ -129,6 +129,8 @@ class Forwarder:
                 endpoint.fail(_now(), str(error), reachable=not isinstance(error, ConnectFailed))
             self._dispatcher.ended(request, endpoint)
             raise
+        if not _is_stream(connection.headers):
+            endpoint.end(request.number, _now())  # what the reply says of the pod's work is without this request
         endpoint.heed(connection.headers, _now())
         return connection
 

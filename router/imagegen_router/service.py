@@ -28,8 +28,10 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
     takes_work: bool
     device: str
     running_requests: int
+    running_seconds: float
+    """Predicted device seconds that are left of this router's own requests on it."""
     remaining_seconds: float
-    """Predicted device seconds of what it has."""
+    """Predicted device seconds of all that it has, whoever sent it."""
     silent_seconds: float | None
     """Since its last report; null before the first."""
 
@@ -97,7 +99,7 @@ class Service:
             waiting_requests=waiting,
             running_requests=sum(len(pod.running) for pod in running),
             waiting_seconds=round(seconds, 3),
-            running_seconds=round(sum(pod.remaining_seconds(now) for pod in running), 3),
+            running_seconds=round(sum(pod.own_seconds(now) for pod in running), 3),
         )
 
     def status(self) -> RouterStatus:
@@ -111,6 +113,7 @@ class Service:
                 takes_work=pod.takes_work(now),
                 device=pod.device,
                 running_requests=len(pod.running),
+                running_seconds=round(pod.own_seconds(now), 3),
                 remaining_seconds=round(pod.remaining_seconds(now), 3),
                 silent_seconds=None if pod.heard_at is None else round(now - pod.heard_at, 3),
             )
