@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from imagegen_contract.device_costs import ModelCosts
 from imagegen_contract.load_failures import LoadFailure
 
 ProcessState = Literal["starting", "loading", "ready", "draining", "failed"]
@@ -82,7 +83,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
+    """The whole answer. ``costs`` are what pictures were measured to take, of each model since the start."""
 
     version: str
     state: ProcessState
@@ -93,3 +94,4 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     catalog: CatalogStatus | None = None
     capacity: Capacity
     work: Work
+    costs: tuple[ModelCosts, ...] = ()

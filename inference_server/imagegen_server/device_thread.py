@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import msgspec
+
 from imagegen_server import batching
 from imagegen_server.errors import DeviceLostError, OutOfMemory
-from imagegen_server.generation import Pictures
+from imagegen_server.generation import Generation, Pictures
 from imagegen_server.jobs import Job, Row
 
 _UNLIMITED_ROWS = 1 << 16
@@ -24,6 +26,18 @@ _UNLIMITED_ROWS = 1 << 16
 
 class DeviceOutOfMemoryError(RuntimeError):
     """Raised by a pipeline when the device has no memory for a call; the engine tries again with fewer rows."""
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device took for an evaluation of ``rows`` pictures of a request; without rows, for decoding one.
+
+    It names its job by number: a job would keep its model alive.
+    """
+
+    number: int
+    generation: Generation
+    seconds: float
+    rows: int = 0
 
 
 class EngineCounters:
@@ -41,10 +55,17 @@ class EngineCounters:
 class DeviceThread(threading.Thread):
     """The loop of the device: receive, admit, one evaluation, deliver."""
 
-    def __init__(self, counters: EngineCounters, on_lost: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        counters: EngineCounters,
+        on_measured: Callable[[Measurement], None],
+        on_lost: Callable[[BaseException], None],
+    ) -> None:
+        """``on_measured`` and ``on_lost`` are called on this thread."""
         super().__init__(name="device", daemon=True)
         self._inbox: queue.SimpleQueue[Job | Callable[[], None]] = queue.SimpleQueue()
         self._counters = counters
+        self._on_measured = on_measured
         self._on_lost = on_lost
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -128,6 +149,7 @@ class DeviceThread(threading.Thread):
         self._counters.evaluations += rows
         self._counters.device_seconds += seconds
         self._counters.last_step_at = time.monotonic()
+        self._on_measured(Measurement(number=job.number, generation=job.generation, seconds=seconds, rows=rows))
 
     def _deliver(self, job: Job) -> None:
         """Decode what is denoised, a picture at a time, so that a cancel is seen between two of them."""
@@ -146,6 +168,7 @@ class DeviceThread(threading.Thread):
         seconds = time.monotonic() - started
         job.decode_seconds += seconds
         self._counters.device_seconds += seconds
+        self._on_measured(Measurement(number=job.number, generation=job.generation, seconds=seconds))
 
     def _guarded(self, job: Job, work: Callable[[], None]) -> bool:
         """Run device work of one job; a failure fails that job alone. Return whether it went well."""

@@ -8,16 +8,18 @@ free within one denoising step of a client's leaving.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from imagegen_server.costs import Cost, CostModel
-from imagegen_server.device_thread import DeviceThread, EngineCounters, settle
+from imagegen_contract.device_costs import ModelCosts
+from imagegen_server import deadlines
+from imagegen_server.costs import CostModel, Kind, Left, Prediction
+from imagegen_server.device_thread import DeviceThread, EngineCounters, Measurement, settle
 from imagegen_server.errors import DeviceLostError
-from imagegen_server.generation import Generation, Pictures
-from imagegen_server.jobs import Job, Pipeline
+from imagegen_server.generation import Generation, Measured, Pictures
+from imagegen_server.jobs import Job, Limit, Pipeline
 from imagegen_web.errors import ApiError, DeadlineExceeded, Draining, QueueFull
 
 Result = TypeVar("Result")
@@ -48,7 +50,7 @@ class Engine:
         self._promised_at = 0.0
         self._draining = False
         self._lost: str | None = None
-        self._device = DeviceThread(self.counters, self._device_lost)
+        self._device = DeviceThread(self.counters, self._measured_there, self._device_lost)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -87,26 +89,33 @@ class Engine:
 
         ``evaluations`` are the expected UNet calls of one image, for the cost. Cancelling this call frees the device
         within one evaluation. Raises QueueFull or Draining at once, DeadlineExceeded after ``timeout`` seconds, of
-        which ``waited`` are over already, and whatever the pipeline raises.
+        which ``waited`` are over already, or at once when that is sure to come, and whatever the pipeline raises.
         """
         if self._draining:
             raise Draining("the server is shutting down", _SHUTDOWN_RETRY_SECONDS)
-        self._check_room()
         self._numbers += 1
-        job = Job(self._numbers, generation, pipeline, evaluations)
-        job.submitted_at = time.monotonic()
+        limit = Limit(seconds=timeout, ends_at=time.monotonic() + timeout - waited)
+        job = Job(self._numbers, generation, pipeline, evaluations, limit)
+        if (failure := self._too_late(job)) is not None:
+            raise failure
+        self._check_room()
         self._jobs[job.number] = job
         self._device.submit(job)
         try:
-            pictures = await self._answer(job, timeout, waited)
+            return await self._answer(job)
         except ApiError as error:
             error.started = job.started
             raise
         finally:
             job.cancelled = True  # A no-op when the answer is there.
             del self._jobs[job.number]
-        self._learn(job)
-        return pictures
+
+    def learn(self, model_id: str, measured: Sequence[Measured]) -> None:
+        """Take in what a model took before its first request."""
+        now = time.monotonic()
+        for each in measured:
+            self._costs.learn_evaluation(model_id, Kind(each.pixels, each.guided, 1), each.evaluation, now)
+            self._costs.learn_decode(model_id, each.pixels, each.decode, now)
 
     def drain(self) -> None:
         """Take no new work; what was accepted goes on."""
@@ -143,20 +152,26 @@ class Engine:
 
     def predicted_seconds(self) -> float:
         """Return the predicted device seconds of all work that is here."""
-        return sum(self._remaining(job) for job in self._jobs.values())
+        return sum(self._remaining(job).seconds for job in self._jobs.values())
 
-    async def _answer(self, job: Job, timeout: float, waited: float) -> Pictures:
+    def costs(self) -> tuple[ModelCosts, ...]:
+        """Return what was learned of every model."""
+        return self._costs.all()
+
+    async def _answer(self, job: Job) -> Pictures:
         try:
-            async with asyncio.timeout(timeout - waited):
+            async with asyncio.timeout(job.limit.ends_at - time.monotonic()):
                 return await job.answer
         except TimeoutError:
-            raise DeadlineExceeded(f"the request took longer than {timeout:g} s") from None
+            raise DeadlineExceeded(f"the request took longer than {job.limit.seconds:g} s") from None
 
     def _check_room(self) -> None:
         if not self._jobs:
             return
         # One request runs at a time, so all but one wait (a job that has just come may not have started yet).
-        waiting, seconds = len(self._jobs) - 1, self.predicted_seconds()
+        # What is only guessed keeps nobody out.
+        predictions = [self._remaining(job) for job in self._jobs.values()]
+        waiting, seconds = len(predictions) - 1, sum(each.seconds for each in predictions if each.measured)
         too_many = waiting >= self._limits.queued_requests
         if not too_many and seconds <= self._limits.queued_seconds:
             return
@@ -165,8 +180,8 @@ class Engine:
             f"{seconds:.1f} s of work (at most {self._limits.queued_seconds:g} s)"
         )
         # When the oldest request is done the next one starts, and its place in the queue is free.
-        oldest = self._remaining(next(iter(self._jobs.values()))) if too_many else 0.0
-        raise QueueFull(message, self._next_place(max(oldest, seconds - self._limits.queued_seconds), seconds))
+        oldest, everything = predictions[0].seconds if too_many else 0.0, sum(each.seconds for each in predictions)
+        raise QueueFull(message, self._next_place(max(oldest, seconds - self._limits.queued_seconds), everything))
 
     def _next_place(self, soonest: float, all_done: float) -> float:
         """Return the seconds until there is a place for one more request.
@@ -179,15 +194,48 @@ class Engine:
         self._promised_at = min(max(now + soonest, self._promised_at + each), latest)
         return self._promised_at - now
 
-    def _remaining(self, job: Job) -> float:
-        generation = job.generation
-        left = max(0, job.evaluations * job.images - job.row_evaluations)
-        return self._costs.seconds(generation.model_id, generation.size.pixels, left, job.images)
+    def _remaining(self, job: Job) -> Prediction:
+        left = Left(evaluations=job.evaluations_left, images=job.images)
+        return self._costs.predict(job.generation, left, time.monotonic())
 
-    def _learn(self, job: Job) -> None:
-        if job.row_evaluations:
-            cost = Cost(evaluation=job.denoise_seconds / job.row_evaluations, decode=job.decode_seconds / job.images)
-            self._costs.learn(job.generation.model_id, job.generation.size.pixels, cost)
+    def _too_late(self, job: Job) -> DeadlineExceeded | None:
+        """Return the refusal of a request that has not started and cannot be done in time; see `deadlines`."""
+        prediction, left = self._remaining(job), job.limit.ends_at - time.monotonic()
+        job.doubtful = deadlines.is_doubtful(prediction, left)
+        return self._late(job, prediction.seconds, left) if deadlines.is_hopeless(prediction, left) else None
+
+    def _too_slow(self, job: Job) -> DeadlineExceeded | None:
+        """Return the end of a request that began in doubt, and whose own evaluations show that it will be late."""
+        left, rest = job.limit.ends_at - time.monotonic(), job.evaluations_left * job.fastest
+        if not job.doubtful or job.calls != deadlines.PROBE_EVALUATIONS or rest <= left:
+            return None
+        return self._late(job, job.evaluations * job.images * job.fastest, job.limit.seconds)
+
+    def _late(self, job: Job, seconds: float, left: float) -> DeadlineExceeded:
+        decoding = self._costs.predict(job.generation, Left(evaluations=0, images=job.images), time.monotonic()).seconds
+        fits = deadlines.offer(job.generation, max(seconds, decoding), decoding, left)
+        return DeadlineExceeded(deadlines.too_late(job.generation, seconds, (job.limit.seconds, left), fits))
+
+    def _measured_there(self, measurement: Measurement) -> None:
+        """Called on the device thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody learns any more
+                self._loop.call_soon_threadsafe(self._measured, measurement)
+
+    def _measured(self, measurement: Measurement) -> None:
+        """Learn from what the device has just done, and look at everybody's time again."""
+        generation, now = measurement.generation, time.monotonic()
+        if not measurement.rows:
+            self._costs.learn_decode(generation.model_id, generation.size.pixels, measurement.seconds, now)
+            return
+        of_one = measurement.seconds / measurement.rows
+        kind = Kind(generation.size.pixels, generation.guided, measurement.rows)
+        self._costs.learn_evaluation(generation.model_id, kind, of_one, now)
+        if (job := self._jobs.get(measurement.number)) is not None:
+            job.calls, job.fastest = job.calls + 1, min(job.fastest, of_one)
+        for each in self._jobs.values():
+            if (failure := self._too_slow(each) if each.started else self._too_late(each)) is not None:
+                _end(each, failure)
 
     def _device_lost(self, error: BaseException) -> None:
         if self._loop is not None:

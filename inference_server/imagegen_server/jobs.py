@@ -4,8 +4,12 @@ The event loop makes a job and may cancel it; the device thread runs it and answ
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from imagegen_server.generation import Generation, Pictures
 
@@ -42,20 +46,35 @@ class Pipeline(Protocol):
         ...
 
 
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a request may take, in seconds, and when that is over (of the monotonic clock)."""
+
+    seconds: float
+    ends_at: float
+
+
 class Job:
     """A request in the engine: its rows, its times, its answer."""
 
-    def __init__(self, number: int, generation: Generation, pipeline: Pipeline, evaluations: int) -> None:
+    def __init__(self, number: int, generation: Generation, pipeline: Pipeline, evaluations: int, limit: Limit) -> None:
         self.number = number
         self.generation = generation
         self.pipeline = pipeline
         self.evaluations = evaluations
         self.answer: asyncio.Future[Pictures] = asyncio.get_running_loop().create_future()
+        self.limit = limit
         # Written by the event loop, read by the device thread before every evaluation.
         self.cancelled = False
+        # Touched by the event loop only.
+        self.doubtful = False
+        """Whether it is predicted to be too late, by what is not certain enough to refuse it."""
+        self.calls = 0
+        """Evaluations that were measured, whatever their rows."""
+        self.fastest = math.inf
+        """Seconds of one row in the fastest of them."""
         # Written by the device thread, read by the event loop: a number or flag each, so never half-written.
         self.started = False
-        self.submitted_at = 0.0
+        self.submitted_at = time.monotonic()
         self.started_at = 0.0
         self.row_evaluations = 0
         self.denoise_seconds = 0.0
@@ -68,6 +87,11 @@ class Job:
     def images(self) -> int:
         """How many pictures the request asks for."""
         return len(self.generation.seeds)
+
+    @property
+    def evaluations_left(self) -> int:
+        """Evaluations of single pictures that are still to be done."""
+        return max(0, self.evaluations * self.images - self.row_evaluations)
 
     @property
     def device_seconds(self) -> float:

@@ -71,6 +71,7 @@ class Service:
             models=self.models.statuses(),
             memory=self.models.memory,
             catalog=self.catalog.status if self.catalog else None,
+            costs=self.engine.costs(),
             capacity=Capacity(
                 running_rows=sum(job.images for job in running),
                 queued_rows=sum(job.images for job in waiting),

@@ -1,64 +1,124 @@
-"""Predicted device seconds: learned from what requests took."""
+"""Predicted device seconds: learned from every evaluation and every decoding."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagegen_server.costs import Cost, CostModel
+from fake_pipelines import generation
+from imagegen_server.costs import FRESH_SECONDS, CostModel, Kind, Left, Prediction
 
-SMALL, LARGE = 128 * 128, 512 * 512
+MODEL = "fake/counting"
+PIXELS = 128 * 128
+ONE = Kind(PIXELS, guided=False, rows=1)
 
-PIXELS = st.integers(64 * 64, 4096 * 4096)
 SECONDS = st.floats(0, 1000)
-COSTS = st.builds(Cost, evaluation=SECONDS, decode=SECONDS)
 
 
-def test_a_picture_costs_its_evaluations_and_its_decoding() -> None:
+def predicted(costs: CostModel, *, steps: int = 10, images: int = 1, now: float = 0.0, side: int = 128) -> Prediction:
+    """Return the prediction for a whole request."""
+    work = generation(seeds=range(images), steps=steps, side=side)
+    return costs.predict(work, Left(evaluations=steps * images, images=images), now)
+
+
+def test_a_request_costs_its_evaluations_and_its_decoding() -> None:
     costs = CostModel()
-    costs.learn("a", SMALL, Cost(evaluation=0.5, decode=2.0))
-    assert costs.seconds("a", SMALL, row_evaluations=10, images=1) == pytest.approx(7.0)
-    assert costs.seconds("a", SMALL, row_evaluations=40, images=4) == pytest.approx(28.0)
-    assert costs.seconds("a", SMALL, row_evaluations=0, images=1) == pytest.approx(2.0)
+    costs.learn_evaluation(MODEL, ONE, 0.5, 0.0)
+    costs.learn_decode(MODEL, PIXELS, 2.0, 0.0)
+    assert predicted(costs).seconds == pytest.approx(7.0)
+    assert predicted(costs, images=4).seconds == pytest.approx(28.0)
+    assert predicted(costs, steps=0).seconds == pytest.approx(2.0)
 
 
-def test_an_unknown_size_is_scaled_by_pixels_from_the_nearest_known() -> None:
+def test_evaluations_of_different_numbers_of_pictures_are_told_apart() -> None:
     costs = CostModel()
-    costs.learn("a", SMALL, Cost(evaluation=1.0, decode=1.0))
-    costs.learn("a", LARGE, Cost(evaluation=100.0, decode=100.0))
-    assert costs.seconds("a", 2 * SMALL, 10, 1) == pytest.approx(22.0)
-    assert costs.seconds("a", 2 * LARGE, 10, 1) == pytest.approx(2200.0)
-    assert costs.seconds("a", LARGE // 2, 10, 1) == pytest.approx(8 * 11.0)  # nearer to the small one
+    costs.learn_evaluation(MODEL, ONE, 1.0, 0.0)
+    costs.learn_evaluation(MODEL, Kind(PIXELS, guided=False, rows=4), 0.4, 0.0)
+    costs.learn_decode(MODEL, PIXELS, 0.0, 0.0)
+    assert predicted(costs).seconds == pytest.approx(10.0)
+    assert predicted(costs, images=4).seconds == pytest.approx(16.0)
 
 
 def test_what_one_model_took_says_nothing_of_another() -> None:
     costs = CostModel()
-    unknown = costs.seconds("b", SMALL, 10, 1)
-    costs.learn("a", SMALL, Cost(evaluation=100.0, decode=100.0))
-    assert costs.seconds("b", SMALL, 10, 1) == unknown > 0
+    guess = predicted(costs)
+    costs.learn_evaluation("another", ONE, 100.0, 0.0)
+    assert predicted(costs) == guess
+    assert guess.seconds > 0
 
 
-@given(COSTS, COSTS, st.integers(1, 60))
-def test_predictions_converge_to_what_requests_take(first: Cost, then: Cost, times: int) -> None:
+def test_a_guess_says_that_it_is_one_and_has_no_lower_bound() -> None:
+    guess = predicted(CostModel())
+    assert not guess.measured
+    assert guess.least is None
+
+
+def test_the_first_measurements_of_a_kind_count_alike_and_later_ones_a_tenth() -> None:
     costs = CostModel()
-    costs.learn("a", SMALL, first)
-    for _ in range(times):
-        costs.learn("a", SMALL, then)
-    predicted, truth, start = (
-        costs.seconds("a", SMALL, 10, 1),
-        10 * then.evaluation + then.decode,
-        10 * first.evaluation + first.decode,
-    )
-    assert abs(predicted - truth) == pytest.approx(abs(start - truth) * 0.7**times, rel=1e-6, abs=1e-6)
+    for seconds in (3.0, 1.0, 2.0):
+        costs.learn_evaluation(MODEL, ONE, seconds, 0.0)
+    assert costs.of(MODEL).evaluation(PIXELS, 1, guided=False) == pytest.approx(2.0)
+    for _ in range(100):
+        costs.learn_evaluation(MODEL, ONE, 1.0, 0.0)
+    costs.learn_evaluation(MODEL, ONE, 11.0, 0.0)
+    assert costs.of(MODEL).evaluation(PIXELS, 1, guided=False) == pytest.approx(2.0, abs=0.01)
 
 
-@given(st.lists(st.tuples(PIXELS, COSTS), max_size=5), PIXELS, st.integers(0, 5000), st.integers(0, 10))
-def test_predictions_are_never_negative_and_grow_with_the_work(
-    learned: list[tuple[int, Cost]], pixels: int, evaluations: int, images: int
+def test_a_slow_moment_does_not_move_the_least_that_a_request_takes() -> None:
+    costs = CostModel()
+    for seconds in (1.0, 20.0, 30.0):
+        costs.learn_evaluation(MODEL, ONE, seconds, 0.0)
+    costs.learn_evaluation(MODEL, ONE, 1.0, 0.0)
+    assert predicted(costs).least == pytest.approx(10.0)
+    assert predicted(costs).seconds > 100
+
+
+def test_a_machine_that_stays_slow_moves_it() -> None:
+    costs = CostModel()
+    costs.learn_evaluation(MODEL, ONE, 1.0, 0.0)
+    for _ in range(60):
+        costs.learn_evaluation(MODEL, ONE, 5.0, 0.0)
+    assert predicted(costs).least == pytest.approx(50.0, rel=0.02)
+
+
+def test_the_least_is_known_of_the_very_kind_only() -> None:
+    costs = CostModel()
+    costs.learn_evaluation(MODEL, ONE, 1.0, 0.0)
+    assert predicted(costs).least is not None
+    for other in (predicted(costs, images=2), predicted(costs, side=256)):
+        assert other.measured
+        assert other.least is None
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=20), st.floats(0.01, 1e6))
+def test_nothing_measured_bounds_anything_after_a_minute_and_the_next_measurement_replaces_it(
+    measured: list[float], later: float
 ) -> None:
     costs = CostModel()
-    for size, cost in learned:
-        costs.learn("a", size, cost)
-    predicted = costs.seconds("a", pixels, evaluations, images)
-    assert predicted >= 0
-    assert costs.seconds("a", pixels, evaluations + 1, images) >= predicted
-    assert costs.seconds("a", pixels, evaluations, images + 1) >= predicted
+    for second, seconds in enumerate(measured):
+        costs.learn_evaluation(MODEL, ONE, seconds, float(second))
+        costs.learn_decode(MODEL, PIXELS, seconds, float(second))
+    now = len(measured) - 1 + FRESH_SECONDS + later
+    assert predicted(costs, now=now).least is None
+    costs.learn_evaluation(MODEL, ONE, 0.25, now)
+    costs.learn_decode(MODEL, PIXELS, 0.5, now)
+    assert predicted(costs, now=now).seconds == pytest.approx(3.0)
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=30))
+def test_the_least_is_never_more_than_what_is_predicted(measured: list[float]) -> None:
+    costs = CostModel()
+    for seconds in measured:
+        costs.learn_evaluation(MODEL, ONE, seconds, 0.0)
+    prediction = predicted(costs)
+    assert prediction.least is not None
+    assert prediction.least <= prediction.seconds + 1e-9
+
+
+def test_a_client_who_tries_every_size_fills_no_memory() -> None:
+    costs = CostModel()
+    for pixels in range(64, 64 + 1000):
+        costs.learn_evaluation(MODEL, Kind(pixels, guided=False, rows=1), 1.0, 0.0)
+        costs.learn_decode(MODEL, pixels, 1.0, 0.0)
+    told = costs.of(MODEL)
+    assert len(told.evaluations) == len(told.decodes) == 32
+    assert max(cost.pixels for cost in told.evaluations) == 1063, "the latest are kept"

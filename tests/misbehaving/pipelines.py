@@ -1,5 +1,6 @@
 """Pipelines with one fault each; in all else they work."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -90,3 +91,16 @@ class BreaksTheProtocol(CountingPipeline):
     def admit(self, generation: Generation) -> Sequence[CountingRow]:
         """Return broken rows."""
         return [BrokenRow(seed, generation.steps, generation.size) for seed in generation.seeds]
+
+
+class Slow(CountingPipeline):
+    """Takes ``seconds`` for every evaluation."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def advance(self, rows: Sequence[CountingRow]) -> None:
+        """Work slowly."""
+        time.sleep(self.seconds)
+        super().advance(rows)
