@@ -13,6 +13,7 @@ from imagegen_contract.image_size import ImageSize
 from imagegen_contract.server_status import DownloadProgress
 from imagegen_server.fetching import Fetcher
 from imagegen_server.generation import ModelFacts
+from imagegen_server.load_progress import Teller
 from imagegen_server.models import ModelStore, StoreLimits
 from imagegen_server.slots import LoadedModel
 from imagegen_server.sources import Report, Wanted, Weights
@@ -65,16 +66,20 @@ class FakeLoader:
         self.started = asyncio.Event()
         """Set when a load has come to the gate."""
 
-    async def weigh(self, weights: Weights, spec: ImageModelSpec) -> int:
+    async def weigh(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> int:
         """Return the number in the name."""
-        del spec
+        del spec, tell
         return int(weights.path.name.rpartition("-")[2])
 
-    async def load(self, weights: Weights, spec: ImageModelSpec) -> LoadedModel:
+    async def load(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> LoadedModel:
         """Pretend to load."""
+        memory_bytes = await self.weigh(weights, spec, tell)
+        report = tell.stage("reading weights")
+        report(0, memory_bytes)
         self.loading += 1
         assert self.loading == 1, "two models are loaded at once"
         try:
+            report(memory_bytes // 2, memory_bytes)
             self.started.set()
             await self.gate.wait()
             if self.failures:
@@ -82,7 +87,7 @@ class FakeLoader:
             self.loaded.append(weights.path.name)
         finally:
             self.loading -= 1
-        return LoadedModel(facts=facts(await self.weigh(weights, spec)), pipeline=CountingPipeline())
+        return LoadedModel(facts=facts(memory_bytes), pipeline=CountingPipeline())
 
     async def give_back(self) -> None:
         """Count the call."""

@@ -23,6 +23,7 @@ from imagegen_contract.server_settings import ServerSettings
 from imagegen_server import app, main
 from imagegen_server.engine import Engine
 from imagegen_server.generation import Generation, ModelFacts
+from imagegen_server.load_progress import Teller
 from imagegen_server.slots import LoadedModel
 from imagegen_server.sources import Weights
 
@@ -89,14 +90,15 @@ class SleepingLoader:
         self._engine = engine
         del settings
 
-    async def weigh(self, weights: Weights, spec: ImageModelSpec) -> int:
+    async def weigh(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> int:
         """Weigh next to nothing."""
-        del weights, spec
+        del weights, spec, tell
         return 1
 
-    async def load(self, weights: Weights, spec: ImageModelSpec) -> LoadedModel:
+    async def load(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> LoadedModel:
         """Sleep, on the device."""
         del weights, spec
+        tell.stage("placing weights")
         await self._engine.on_device(lambda: time.sleep(_LOAD_SECONDS))
         facts = ModelFacts(
             native_size=ImageSize(64, 64),

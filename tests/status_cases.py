@@ -302,6 +302,27 @@ CASES = {
         loads(stage="loading weights"),
         {WEIGHTS: ("False", Reason.LOADING, "Loading weights."), READY: ("False", Reason.LOADING, "")},
     ),
+    "a load that reads from the disk says how far it is, and is no download": Case(
+        loads(stage="reading weights", progress=transfer(3.2e9, 6.94e9, eta=127)),
+        {
+            WEIGHTS: ("False", Reason.LOADING, "Reading weights: 3.2 of 6.9 GB, 46 %, about 2 min left."),
+            READY: ("False", Reason.LOADING, "Reading weights: 3.2 of 6.9 GB"),
+            DEGRADED: ("False", Reason.AS_EXPECTED, ""),
+        },
+    ),
+    "a pod that downloads is told before one that reads": Case(
+        observed(
+            pod("running, not ready", "m-1"),
+            pod("running, not ready", "m-2"),
+            replicas=2,
+            rollout=deployment(2, ready=0),
+            servers={
+                "m-1": server(stage="reading weights", progress=transfer(1e9, 1e10)),
+                "m-2": server(stage="fetching weights", progress=transfer(8e9, 1e10)),
+            },
+        ),
+        {WEIGHTS: ("False", Reason.DOWNLOADING, "0 of 2 pods have loaded; 8.0 of 10.0 GB, 80 %.")},
+    ),
     "a server that has said nothing is waited for": Case(
         observed(pod("running, not ready")),
         {

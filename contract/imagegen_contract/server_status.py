@@ -14,8 +14,15 @@ ProcessState = Literal["starting", "loading", "ready", "draining", "failed"]
 ModelState = Literal["unloaded", "loading", "ready", "failed"]
 
 
+FETCHING = "fetching weights"
+"""The stage of a model whose weights come onto the disk; every other one is told in words that only people read."""
+
+
 class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the weights are on their way. ``eta_seconds`` is null before there is a rate to tell it from."""
+    """How far the weights are on their way to the disk, from there into memory, or onto the device.
+
+    ``eta_seconds`` is null before there is a rate to tell it from.
+    """
 
     bytes_done: int
     bytes_total: int

@@ -6,6 +6,7 @@ ApiError                  (imagegen_web.errors)
     NonFiniteOutput       the model computed NaN or infinity
 DeviceLostError           the device is unusable: the process must end
 LoadError                 a model cannot be loaded: kept as the model's state, shown to whoever asks for it
+    ExceedsBudget         the weights are larger than all that models may take
     SourceError           (sources/) the weights cannot be had
     WeightsError          (pipelines/components.py) the weights cannot be used
     DeviceError           (pipelines/device.py) the device cannot be used
@@ -54,3 +55,14 @@ class LoadError(RuntimeError):
     def __init__(self, message: str, reason: LoadFailure) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ExceedsBudget(LoadError):
+    """The weights take more than the memory budget, whoever leaves."""
+
+    def __init__(self, need: int, budget: int) -> None:
+        super().__init__(
+            f"the weights take {need / 2**20:.0f} MiB, and the memory budget is {budget / 2**20:.0f} MiB (setting "
+            "memory_budget_mib); a larger budget, a larger device or a smaller number format is needed",
+            LoadFailure.EXCEEDS_MEMORY_BUDGET,
+        )

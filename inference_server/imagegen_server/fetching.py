@@ -4,13 +4,9 @@ Their own, since a download may take an hour and must not keep anything else fro
 """
 
 import asyncio
-import logging
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-
-import msgspec
 
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.load_failures import LoadFailure
@@ -18,11 +14,8 @@ from imagegen_contract.server_status import DownloadProgress
 from imagegen_server.slots import Slot
 from imagegen_server.sources import FetchCancelled, Source, SourceError, Wanted, Weights, split_source
 
-_LOG = logging.getLogger(__name__)
-
 _SIDE_BY_SIDE = 4
 """Models fetched at the same time; more would only share the line."""
-_LOG_SECONDS = 10.0
 
 
 class Fetcher:
@@ -61,12 +54,11 @@ class Fetcher:
 
 
 class _Reporter:
-    """Keeps a fetch's progress in the slot, logs it now and then, and ends the fetch when nobody wants it any more."""
+    """Keeps a fetch's progress in the slot, and ends the fetch when nobody wants it any more."""
 
     def __init__(self, slot: Slot) -> None:
         self.abandoned = Event()
         self._slot = slot
-        self._logged_at = time.monotonic()
 
     def __call__(self, progress: DownloadProgress) -> None:
         if self.abandoned.is_set():
@@ -74,6 +66,3 @@ class _Reporter:
         if not progress.bytes_total:
             return  # the source does not know yet how much there is
         self._slot.progress = progress
-        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = time.monotonic()
-            _LOG.info("downloading", extra={"model": self._slot.spec.id, **msgspec.structs.asdict(progress)})

@@ -15,8 +15,10 @@ from imagegen_contract.server_settings import ServerSettings
 from imagegen_server.device_thread import DeviceOutOfMemoryError
 from imagegen_server.engine import Engine
 from imagegen_server.errors import LoadError
+from imagegen_server.load_progress import Report, Teller
 from imagegen_server.slots import LoadedModel
 from imagegen_server.sources import Weights
+from imagegen_server.weighing import check_budget
 
 _MIB = 2**20
 
@@ -34,20 +36,22 @@ class BackgroundLoader:
         # A thread of its own: reading takes minutes for large models, and other work waits in the common ones.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
 
-    async def weigh(self, weights: Weights, spec: ImageModelSpec) -> int:
+    async def weigh(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> int:
         """Return the bytes that the weights will take on the device; raise LoadError."""
         if self._pipelines is None:
+            await self._in_thread(check_budget, weights, spec, self._settings)
+            tell.stage("importing torch and diffusers")
             self._pipelines = await self._in_thread(self._import)
             self.device = self._pipelines.device
             self.memory_budget = self.memory_budget or self._pipelines.memory_budget()
+        tell.stage("weighing")
         return await self._in_thread(self._pipelines.weigh, weights, spec)
 
-    async def load(self, weights: Weights, spec: ImageModelSpec) -> LoadedModel:
+    async def load(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> LoadedModel:
         """Read the weights and place them, a component at a time: running requests take turns with that."""
-        pipe = await self._in_thread(self._pipelines.read, weights, spec)
+        pipe = await self._in_thread(self._pipelines.read, weights, spec, tell.stage("reading weights"))
         try:
-            for place in self._pipelines.placing(pipe):
-                await self._engine.on_device(place)
+            await self._place(pipe, tell.stage("placing weights"))
         except DeviceOutOfMemoryError:
             raise LoadError(
                 "the device has no memory for the weights, although the budget allows them; something else on the "
@@ -55,12 +59,24 @@ class BackgroundLoader:
                 LoadFailure.OUT_OF_MEMORY,
             ) from None
         pipeline = await self._engine.on_device(lambda: self._pipelines.finish(pipe))
-        return LoadedModel(facts=self._pipelines.facts(pipe, pipeline), pipeline=pipeline)
+        tell.stage("making a first picture")
+        for prove in self._pipelines.proving(pipe, pipeline, spec):
+            await self._engine.on_device(prove)
+        facts = self._pipelines.facts(pipe, pipeline)
+        self._engine.learn(spec.id, facts.measured)
+        return LoadedModel(facts=facts, pipeline=pipeline)
 
     async def give_back(self) -> None:
         """Free what unloaded models have left behind."""
         if self._pipelines is not None:
             await self._engine.on_device(self._pipelines.give_back)
+
+    async def _place(self, pipe: Any, report: Report) -> None:
+        sizes = self._pipelines.placed_bytes(pipe)
+        report(0, sum(sizes))
+        for count, place in enumerate(self._pipelines.placing(pipe), start=1):
+            await self._engine.on_device(place)
+            report(sum(sizes[:count]), sum(sizes))
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

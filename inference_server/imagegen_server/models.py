@@ -16,9 +16,10 @@ import msgspec
 from imagegen_contract.catalog import UnknownModelError, resolve
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.load_failures import MENDED_ELSEWHERE, TRANSIENT, LoadFailure
-from imagegen_contract.server_status import Memory, ModelStatus
+from imagegen_contract.server_status import FETCHING, Memory, ModelStatus
 from imagegen_server.errors import LoadError
 from imagegen_server.fetching import Fetcher
+from imagegen_server.load_progress import logged
 from imagegen_server.slots import Changes, LoadedModel, Slot, not_ready
 from imagegen_server.swapping import Loader, Swapper
 from imagegen_web.errors import Draining, ModelNotFound, QueueFull
@@ -34,12 +35,14 @@ class StoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that one try of a load may take, how many requests may wait for models, seconds before a second try.
 
     ``look_again``: seconds before the next try after a failure that is mended elsewhere; None leaves it to people.
+    ``log_seconds``: how often a load under way says in the log what it does.
     """
 
     load_timeout: float = 3600.0
     waiting_requests: int = 64
     first_pause: float = 2.0
     look_again: float | None = None
+    log_seconds: float = 10.0
 
 
 class StoreCounters:
@@ -234,8 +237,8 @@ class ModelStore:
         """Load once; return why it did not work, without the traceback, which would keep tensors alive."""
         started, limit = time.monotonic(), self._limits.load_timeout
         try:
-            async with asyncio.timeout(limit):
-                slot.begin("fetching weights")
+            async with asyncio.timeout(limit), logged(slot, self._limits.log_seconds):
+                slot.begin(FETCHING)
                 self.changes.notify()
                 model = await self._swapper.place(slot, await self._fetcher.fetch(slot))
         except TimeoutError:

@@ -13,8 +13,8 @@ from typing import Protocol
 import msgspec
 
 from imagegen_contract.image_model import ImageModelSpec
-from imagegen_contract.load_failures import LoadFailure
-from imagegen_server.errors import LoadError
+from imagegen_server.errors import ExceedsBudget
+from imagegen_server.load_progress import Teller
 from imagegen_server.residency import Room, make_room
 from imagegen_server.slots import Changes, LoadedModel, Slot
 from imagegen_server.sources import Weights
@@ -30,11 +30,11 @@ class Loader(Protocol):
         """Bytes that the weights of all models may take together; known once anything was weighed, 0 before."""
         ...
 
-    async def weigh(self, weights: Weights, spec: ImageModelSpec) -> int:
+    async def weigh(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> int:
         """Return the bytes that the weights will take on the device; raise LoadError."""
         ...
 
-    async def load(self, weights: Weights, spec: ImageModelSpec) -> LoadedModel:
+    async def load(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> LoadedModel:
         """Load; raise LoadError."""
         ...
 
@@ -56,12 +56,12 @@ class Swapper:
 
     async def place(self, slot: Slot, weights: Weights) -> LoadedModel:
         """Load the slot's model when its turn has come and there is room; raise LoadError."""
-        slot.stage, slot.progress = "waiting for its turn", None
+        tell = Teller(slot, self._changes.notify)
+        tell.stage("waiting for its turn")
         async with self._turn:
-            slot.stage = "waiting for memory"
-            await self._reserve(slot, await self._loader.weigh(weights, slot.spec))
-            slot.stage = "loading weights"
-            loading = asyncio.ensure_future(self._loader.load(weights, slot.spec))
+            tell.stage("weighing")
+            await self._reserve(slot, await self._loader.weigh(weights, slot.spec, tell), tell)
+            loading = asyncio.ensure_future(self._loader.load(weights, slot.spec, tell))
             try:
                 model = await asyncio.shield(loading)
             except asyncio.CancelledError:
@@ -84,18 +84,15 @@ class Swapper:
         """Wait for no load any more."""
         self._stopping = True
 
-    async def _reserve(self, slot: Slot, need: int) -> None:
+    async def _reserve(self, slot: Slot, need: int, tell: Teller) -> None:
         """Return when ``need`` bytes are free and kept for ``slot``; raise LoadError when they never will be."""
         budget = self._loader.memory_budget
         if need > budget:
-            raise LoadError(
-                f"the weights take {need / 2**20:.0f} MiB, and the memory budget is {budget / 2**20:.0f} MiB (setting "
-                "memory_budget_mib); a larger budget, a larger device or a smaller number format is needed",
-                LoadFailure.EXCEEDS_MEMORY_BUDGET,
-            )
+            raise ExceedsBudget(need, budget)
         why = f"makes room for {slot.spec.id}"
         try:
             while not (room := self._room(need)).fits or room.unload:
+                tell.stage("waiting for memory")
                 await self._carry_out(room, why)
             slot.reserved_bytes = need
         finally:

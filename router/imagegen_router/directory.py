@@ -10,6 +10,7 @@ from imagegen_contract.errors import ErrorCode
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import parse_size
 from imagegen_contract.images import ModelInfo, ModelList, model_entry
+from imagegen_contract.server_status import FETCHING
 from imagegen_router.pod_states import PodReport, PodState
 from imagegen_web.errors import ApiError, ModelNotFound, ModelNotReady
 
@@ -149,7 +150,12 @@ class Directory:
         """Return what the pod says that is most likely the next to take work."""
         order: dict[PodState, int] = {"loading": 0, "failed": 1, "draining": 2, "silent": 3, "serving": 4}
         reports = sorted(
-            self._reports(key), key=lambda each: (order[each.state], -each.progress.percent if each.progress else 0.0)
+            self._reports(key),
+            key=lambda each: (
+                order[each.state],
+                each.stage == FETCHING,  # all that follows it is further, at however few per cent
+                -each.progress.percent if each.progress else 0.0,
+            ),
         )
         first = next(iter(reports), PodReport(words=""))
         # A pod that does not answer yet says less than the cluster does.

@@ -90,8 +90,12 @@ def test_a_model_tells_its_stages_and_its_progress() -> None:
         assert (refused.code, refused.retry_after) == (ErrorCode.MODEL_LOADING, 5.0)
         assert "is being loaded (fetching weights, 50 %)" in refused.message
         source.gate.set()
-        await until(models, "loading", stage="loading weights")
-        assert status(models).progress is None
+        await until(models, "loading", stage="reading weights")
+        await loader.started.wait()
+        read = status(models).progress
+        assert read is not None
+        assert (read.bytes_done, read.bytes_total, read.percent) == (20, 40, 50.0)
+        assert "is being loaded (reading weights, 50 %)" in (await refusal(models)).message
         loader.gate.set()
         ready = await until(models, "ready")
         assert (ready.stage, ready.device, ready.dtype, ready.memory_bytes) == ("", "cpu", "float32", 40)
@@ -644,3 +648,44 @@ def test_a_model_that_is_not_found(name: str, words: str) -> None:
     assert words in missed.value.message
     assert len(missed.value.message) < 400
     assert missed.value.code == ErrorCode.MODEL_NOT_FOUND
+
+
+# Telling ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_under_way_says_in_the_log_what_it_does_and_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    def told(stage: str) -> list[Any]:
+        return [record for record in caplog.records if record.__dict__.get("stage") == stage]
+
+    async def scenario() -> None:
+        loader, source = FakeLoader(), FakeSource()
+        source.gate.clear()
+        loader.gate.clear()
+        models = store(loader, ONE, source=source, limits=StoreLimits(log_seconds=0.01))
+        models.load("acme/one")
+        while not told("fetching weights"):  # noqa: ASYNC110 - a timer writes it
+            await asyncio.sleep(0)
+        source.gate.set()
+        while not told("reading weights"):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        loader.gate.set()
+        await until(models, "ready")
+
+    run(scenario())
+    last = told("reading weights")[-1].__dict__
+    assert (last["model"], last["bytes_done"], last["bytes_total"], last["percent"]) == ("acme/one", 20, 40, 50.0)
+
+
+def test_a_model_that_finds_room_at_once_never_says_that_it_waits_for_memory() -> None:
+    async def scenario() -> None:
+        models = store(FakeLoader(), ONE)
+        models.load("acme/one")
+        stages: list[str] = []
+        while (found := status(models)).state != "ready":
+            stages.append(found.stage)
+            await models.changes.wait()
+        assert set(stages) <= {"", "waiting for its turn", "fetching weights", "weighing", "reading weights"}
+
+    run(scenario())

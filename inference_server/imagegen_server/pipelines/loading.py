@@ -30,6 +30,14 @@ from imagegen_server.pipelines.single_file import plan_checkpoint, read_checkpoi
 from imagegen_server.pipelines.stable_diffusion import StableDiffusion
 from imagegen_server.pipelines.stable_diffusion_xl import StableDiffusionXL
 from imagegen_server.sources import Weights
+from imagegen_server.weighing import bytes_in_files, bytes_of
+
+Report = Callable[[int, int], None]
+"""Takes note of the bytes that are done, and of all there are."""
+
+
+def _unheard(done: int, total: int) -> None:
+    """Take no note."""
 
 
 class LoadedPipeline(Pipeline, Protocol):
@@ -90,13 +98,17 @@ class PipelineLoader:
     def weigh(self, weights: Weights, spec: ImageModelSpec) -> int:
         """Return the bytes that the weights will take on the device; raise LoadError. Reads headers, no tensors."""
         components = _plan(weights, spec).components
-        return sum(memory.bytes_as(each.tensors, self._format(each.name)) for each in components)
+        return sum(bytes_of(each, self._dtype.itemsize) for each in components)
 
-    def read(self, weights: Weights, spec: ImageModelSpec) -> Any:
-        """Read the weights into the host's memory; raise LoadError. Not device work: any thread will do."""
+    def read(self, weights: Weights, spec: ImageModelSpec, report: Report = _unheard) -> Any:
+        """Read the weights into the host's memory; raise LoadError. Not device work: any thread will do.
+
+        ``report`` is told of each component of a folder, and of a checkpoint when all is read.
+        """
         plan = _plan(weights, spec)
+        report(0, sum(bytes_in_files(each) for each in plan.components))
         if weights.config is None:
-            pipe = self._read_folder(weights.path, plan)
+            pipe = self._read_folder(weights.path, plan, report)
         else:
             pipe = read_checkpoint(weights.path, weights.config, plan, self._dtype)
         _check_supported(pipe)
@@ -110,6 +122,10 @@ class PipelineLoader:
         """
         self._grown[pipe] = 0
         return [partial(self._place, pipe, module) for module in memory.modules_of(pipe)]
+
+    def placed_bytes(self, pipe: Any) -> list[int]:
+        """Return how many bytes each call of ``placing`` moves."""
+        return [memory.tensor_bytes([module]) for module in memory.modules_of(pipe)]
 
     def finish(self, pipe: Any) -> LoadedPipeline:
         """Return what the engine drives of a pipeline that is on the device. Device thread only."""
@@ -132,10 +148,14 @@ class PipelineLoader:
         """Free what unloaded models left behind. Device thread only."""
         memory.give_back(self._device)
 
-    def _read_folder(self, folder: Path, plan: Plan) -> Any:
+    def _read_folder(self, folder: Path, plan: Plan, report: Report) -> Any:
         # Each component is read here and handed over whole. Left to the pipeline's own loading, weights that a file
         # lacks would be noise: a model that serves and paints something else, a safety checker that flags at random.
-        parts = {component.name: self._read_component(folder, component) for component in plan.components}
+        parts: dict[str, Any] = {}
+        sizes = {component.name: bytes_in_files(component) for component in plan.components}
+        for component in plan.components:
+            parts[component.name] = self._read_component(folder, component)
+            report(sum(sizes[name] for name in parts), sum(sizes.values()))
         with load_errors("the pipeline"):
             return getattr(diffusers, plan.pipeline).from_pretrained(folder, **parts, **plan.arguments, **_LOCAL)
 

@@ -1,4 +1,4 @@
-"""What weights take of the device's memory: predicted from their files, measured, limited, and given back."""
+"""What weights take of the device's memory: measured, limited, and given back (weighing.py tells it beforehand)."""
 
 import ctypes
 import gc
@@ -8,17 +8,10 @@ from typing import Any
 import torch
 
 from imagegen_server.machine import host_memory
-from imagegen_server.sources.safetensors_header import Tensor
+from imagegen_server.weighing import HOST_SHARE
 
 _DEVICE_SHARE = 0.8
 """Of a GPU's memory: pictures that are being made take the rest."""
-_HOST_SHARE = 0.5
-"""Of what the process may use: a large picture takes as much again, and others run on the machine too."""
-
-
-def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype) -> int:
-    """Return the bytes of a file's tensors once loaded in a number format; integers stay as they are."""
-    return sum(tensor.elements * dtype.itemsize if tensor.is_float else tensor.bytes_in_file for tensor in tensors)
 
 
 def modules_of(pipe: Any) -> list[torch.nn.Module]:
@@ -46,7 +39,7 @@ def memory_budget(device: torch.device) -> int:
         return int(_DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory)
     if device.type == "mps":
         return int(_DEVICE_SHARE * torch.mps.recommended_max_memory())
-    return int(_HOST_SHARE * host_memory())
+    return int(HOST_SHARE * host_memory())
 
 
 def give_back(device: torch.device) -> None:

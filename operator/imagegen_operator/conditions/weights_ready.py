@@ -5,7 +5,7 @@ One pod speaks for all: one that failed before one that loads, the one that is f
 
 from imagegen_contract.conditions import Reason
 from imagegen_contract.load_failures import MENDED_ELSEWHERE
-from imagegen_contract.server_status import DownloadProgress, ModelStatus
+from imagegen_contract.server_status import FETCHING, DownloadProgress, ModelStatus
 from imagegen_operator.conditions.facts import Facts
 from imagegen_operator.conditions.verdicts import Verdict, first
 from imagegen_operator.pods import Pod
@@ -41,7 +41,8 @@ def what_follows(report: ModelStatus) -> str:
 
 
 def _downloading(facts: Facts) -> Verdict | None:
-    transfers = [report.progress for _, report in _unloaded(facts) if report and report.progress]
+    reports = [report for _, report in _unloaded(facts) if report and report.stage in {"", FETCHING}]
+    transfers = [report.progress for report in reports if report.progress]
     if not transfers:
         return None
     slowest = min(transfers, key=lambda progress: progress.percent)
@@ -49,8 +50,13 @@ def _downloading(facts: Facts) -> Verdict | None:
 
 
 def _loading(facts: Facts) -> Verdict | None:
-    stages = [report.stage for _, report in _unloaded(facts) if report]
-    return _not_yet(facts, Reason.LOADING, plain(stages[0]) or "the server starts") if stages else None
+    stages = [_stage(report) for _, report in _unloaded(facts) if report]
+    return _not_yet(facts, Reason.LOADING, stages[0]) if stages else None
+
+
+def _stage(report: ModelStatus) -> str:
+    words = plain(report.stage) or "the server starts"
+    return f"{words}: {progress_words(report.progress)}" if report.progress else words
 
 
 def _waiting(facts: Facts) -> Verdict | None:
@@ -90,7 +96,7 @@ def _has_loaded(facts: Facts, pod: Pod) -> bool:
 
 
 def progress_words(progress: DownloadProgress) -> str:
-    """Return how far a download is, in steps so coarse that a message changes seldom: 3.2 of 6.9 GB, 46 %."""
+    """Return how far weights are, in steps so coarse that a message changes seldom: 3.2 of 6.9 GB, 46 %."""
     words = f"{_bytes(progress)}, {progress.percent:.0f} %"
     if progress.eta_seconds is None or progress.bytes_per_second <= 0:
         return words
