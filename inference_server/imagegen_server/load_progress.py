@@ -28,6 +28,11 @@ class Teller:
         self._slot = slot
         self._changed = changed
 
+    @property
+    def doing(self) -> str:
+        """What is being done now."""
+        return self._slot.stage
+
     def stage(self, words: str) -> Report:
         """Say what is being done from now on; the result takes its progress, where there is one."""
         self._slot.stage, self._slot.progress = words, None
