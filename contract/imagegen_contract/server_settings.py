@@ -64,7 +64,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = "auto"
     cpu_threads: Annotated[
-        int, Meta(ge=0, le=1024, description="Threads of CPU arithmetic; 0 leaves it to torch, which takes all cores")
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="Threads of CPU arithmetic; 0 is what OMP_NUM_THREADS says, else one for each core that the "
+            "process may use, by its affinity and by the container's CPU limit, rounded up: more would wait for each "
+            "other",
+        ),
     ] = 0
     memory_budget_mib: Annotated[
         int,

@@ -17,6 +17,7 @@ from imagegen_contract.flags import read_flags
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings, read_server_settings
 from imagegen_contract.settings import SettingsError
 from imagegen_server.app import Application
+from imagegen_server.machine import thread_environment
 from imagegen_web.logs import configure_logging
 from imagegen_web.serving import ListenError, Server, listen, url_of
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logging(settings.log_format, settings.log_level)
         for words in unknown:
             _LOG.warning("a setting was left out", extra={"setting": words})
+        _limit_threads(settings)
         process = _Process(settings)
         with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             runner.run(process.run())
@@ -95,6 +97,13 @@ class _Process:
         for server in self._servers:
             server.should_exit = True
             server.force_exit = force
+
+
+def _limit_threads(settings: ServerSettings) -> None:
+    """Tell the libraries of arithmetic how to use the CPUs, before any of them is imported: they read it once."""
+    wanted, threads = thread_environment(os.environ, settings.cpu_threads)  # noqa: TID251 - the composition root
+    os.environ.update(wanted)  # noqa: TID251 - likewise, for libraries that are told in no other way
+    _LOG.info("threads", extra=threads._asdict())
 
 
 def _words(error: Exception) -> str:
