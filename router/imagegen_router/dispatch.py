@@ -7,14 +7,14 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from imagegen_contract.errors import ErrorCode
 from imagegen_router.balancer import AHEAD_SECONDS, choose
-from imagegen_router.costs import CostModel, Shape
+from imagegen_router.costs import CostModel, RowCost, Shape
 from imagegen_router.endpoints import Endpoint, Endpoints, Running
 from imagegen_router.queueing import Limits, Refusal, Ticket, WaitingRoom
 from imagegen_web.errors import ApiError, DeadlineExceeded, ModelNotReady, QueueFull
@@ -71,13 +71,14 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
         """When its time is over."""
         return self.arrived + self.timeout
 
-    def ticket(self, seconds: float) -> Ticket:
+    def ticket(self, cost: RowCost) -> Ticket:
         """Return its ticket for the waiting room."""
         return Ticket(
             number=self.number,
             client=self.client,
             arrived=self.arrived,
-            seconds=seconds,
+            seconds=self.rows * cost.seconds,
+            measured=cost.measured,
             rows=self.rows,
             size=self.size,
         )
@@ -128,7 +129,7 @@ class Dispatcher:
         now = _now()
         model = self._models.setdefault(request.model, _Model(self._limits))
         ready = self._ready(request.model, now)
-        ticket = request.ticket(self._seconds(request, ""))
+        ticket = request.ticket(self._row(request))
         if ready and not len(model.room) and (endpoint := self._choose(request, ready, now)):
             self._begin(request, endpoint, now)
             return endpoint
@@ -230,17 +231,23 @@ class Dispatcher:
 
     def _choose(self, request: Request, ready: list[Endpoint], now: float) -> Endpoint | None:
         able = [endpoint for endpoint in ready if endpoint.address.uid not in request.avoid] or ready
-        loads = [endpoint.load(self._seconds(request, endpoint.device), now) for endpoint in able]
+        loads = [endpoint.load(self._seconds(request, endpoint), now) for endpoint in able]
         index = choose(loads, request.rows, self._chance)
         return None if index is None else able[index]
 
     def _begin(self, request: Request, endpoint: Endpoint, now: float) -> None:
-        running = Running(rows=request.rows, seconds=self._seconds(request, endpoint.device), sent_at=now)
+        running = Running(rows=request.rows, seconds=self._seconds(request, endpoint), sent_at=now)
         endpoint.begin(request.number, running)
         self.news()
 
-    def _seconds(self, request: Request, device: str) -> float:
-        return request.rows * self._costs.row_seconds(request.model, device, request.shape)
+    def _seconds(self, request: Request, endpoint: Endpoint) -> float:
+        """Return what a request takes on one pod."""
+        return request.rows * self._row(request, endpoint.device, [endpoint]).seconds
+
+    def _row(self, request: Request, device: str = "", pods: Sequence[Endpoint] = ()) -> RowCost:
+        """Return what a picture costs by what these pods say, else by what all of its model do."""
+        told = [pod.row_seconds(request.shape, request.rows) for pod in pods or self._endpoints.of(request.model)]
+        return self._costs.row(request.model, device, request.shape, [each for each in told if each is not None])
 
     def _look_again(self, name: str, model: _Model, ready: list[Endpoint], now: float) -> None:
         """Come back when the first pod's work is nearly done: no reply tells of that."""

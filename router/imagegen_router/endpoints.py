@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from imagegen_contract import names
+from imagegen_contract.device_costs import ModelCosts
 from imagegen_contract.server_status import ServerStatus
 from imagegen_router.balancer import Load
+from imagegen_router.costs import Shape
 from imagegen_router.pod_states import PodReport, read_status
 from imagegen_router.upstream import Connection, Headers, Pool
 
@@ -75,6 +77,9 @@ class Endpoint:
         """By the ticket's number."""
         self.connections: set[Connection] = set()
         """On which a reply is awaited or read; a slow reader's reply outlives its request here."""
+        self._costs: ModelCosts | None = None
+        self._rows: dict[tuple[Shape, int], float | None] = {}
+        """What pictures cost here, until the next report."""
         self._free_rows = 0
         self._work_ends = 0.0
         self._sent_rows = 0
@@ -143,6 +148,14 @@ class Endpoint:
     def _unreported(self) -> list[Running]:
         return [each for each in self.running.values() if each.sent_at > self._told_as_of]
 
+    def row_seconds(self, shape: Shape, rows: int) -> float | None:
+        """Return the device seconds of one of so many pictures by what it has measured, None when it told nothing."""
+        if self._costs is None:
+            return None
+        if (shape, rows) not in self._rows:
+            self._rows[shape, rows] = self._costs.picture(shape.pixels, shape.steps, rows, guided=shape.guided)
+        return self._rows[shape, rows]
+
     def begin(self, number: int, running: Running) -> None:
         """Note a request that is being sent."""
         self.running[number] = running
@@ -200,6 +213,8 @@ class Endpoint:
         self.told = read_status(status, model)
         self.device = status.device
         self.requests_at_once = status.capacity.requests_at_once
+        self._costs = next((costs for costs in status.costs if costs.model == model), None)
+        self._rows = {}
         if not self._reachable:
             self.succeed()
         self.report(status.capacity.free_rows, status.work.predicted_seconds, as_of, now)

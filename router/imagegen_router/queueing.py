@@ -2,8 +2,8 @@
 
 The rules:
 1. A request waits here and not in a pod. It is taken out when a pod has room for it.
-2. The room is bounded by requests, bytes and predicted seconds. Who does not fit is refused at the door. An empty room
-   takes any request, however dear.
+2. The room is bounded by requests, bytes and predicted seconds; seconds that are only guessed do not count. Who does
+   not fit is refused at the door. An empty room takes any request, however dear.
 3. While others are in the room, a client may have its share of each bound and no more: a greedy one leaves places.
 4. Clients take turns by what their work costs, not by how many requests they send (start-time fair queueing: Goyal, Vin
    and Cheng, 1996). A client that was away is owed nothing.
@@ -37,6 +37,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of the caller's clock."""
     seconds: float
     """Predicted device seconds."""
+    measured: bool = True
+    """Whether these are more than a guess."""
     rows: int = 1
     """Pictures: each is a row of a batch."""
     size: int = 0
@@ -75,12 +77,16 @@ class _Use(msgspec.Struct):
     requests: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    measured: float = 0.0
+    """Of these seconds what is more than a guess."""
 
     def add(self, ticket: Ticket, sign: int = 1) -> None:
         self.requests += sign
         self.bytes += sign * ticket.size
         # Sums of floats drift; of nothing there is nothing.
         self.seconds = self.seconds + sign * ticket.seconds if self.requests else 0.0
+        if ticket.measured or not self.requests:
+            self.measured = self.measured + sign * ticket.seconds if self.requests else 0.0
 
 
 class _Line(msgspec.Struct):
@@ -217,7 +223,7 @@ def _over(use: _Use, ticket: Ticket, limits: Mapping[Bound, float], *, share: bo
     wanted: Iterable[tuple[Bound, float, float]] = (
         ("requests", use.requests, 1),
         ("bytes", use.bytes, ticket.size),
-        ("seconds", use.seconds, ticket.seconds),
+        ("seconds", use.measured, ticket.seconds if ticket.measured else 0.0),
     )
     for bound, taken, more in wanted:
         if taken and taken + more > limits[bound]:

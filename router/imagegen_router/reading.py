@@ -5,6 +5,7 @@ import msgspec
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import parse_size
 from imagegen_contract.images import ModelName
+from imagegen_contract.samplers import evaluations, resolve_preset
 from imagegen_router.costs import Shape
 from imagegen_web.requests import decode_generation
 
@@ -21,6 +22,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     size: str | None = None
     num_inference_steps: int | None = None
     quality: str | None = None
+    scheduler: str | None = None
+    guidance_scale: float | None = None
     stream: bool | None = None
 
     @property
@@ -36,7 +39,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             area = pixels
         asked = self.num_inference_steps
         steps = asked if asked is not None else spec.steps_for(_QUALITIES.get(self.quality or "", "medium"))
-        return Shape(area, min(max(1, steps), _MOST_STEPS))
+        guidance = spec.inference.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        return Shape(area, self._evaluations(spec, min(max(1, steps), _MOST_STEPS)), guidance > 1)
+
+    def _evaluations(self, spec: ImageModelSpec, steps: int) -> int:
+        """Return the evaluations of so many steps; a sampler that is not known here takes one for each."""
+        preset = resolve_preset(self.scheduler) if self.scheduler else spec.inference.scheduler
+        return evaluations(preset, steps) if preset else steps
 
 
 _DECODER = msgspec.json.Decoder(Facts)
