@@ -99,7 +99,8 @@ ERRORS: dict[ErrorCode, ErrorExample] = {
         "More bytes of headers than are taken", "more than 65536 bytes of headers"
     ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorExample(
-        "The body is not application/json", "Content type text/plain is not supported; send application/json."
+        "The body is not application/json, or it is compressed",
+        'content-type: found "text/plain", allowed is application/json',
     ),
     ErrorCode.RATE_LIMIT_EXCEEDED: ErrorExample(
         "This API key sends more than it may, where keys have limits; Retry-After says when it may again",

@@ -39,7 +39,7 @@ REFUSED: dict[str, Refusal] = {
     "a fraction for a whole number": ({"n": 1.5}, "invalid_request", "n", "1.5"),
     "a number for text": ({"prompt": 5}, "invalid_request", "prompt", "string"),
     "null for what is required": ({"prompt": None}, "invalid_request", "prompt", "string"),
-    "a blank prompt": ({"prompt": " \n"}, "invalid_request", "prompt", "32000"),
+    "a blank prompt": ({"prompt": " \n"}, "invalid_request", "prompt", "must not be empty"),
     "a prompt of too many characters": ({"prompt": "x" * 32_001}, "invalid_request", "prompt", "32001"),
     "a prompt of too many tokens": ({"prompt": "red " * 301}, "prompt_too_long", "prompt", "301 tokens"),
     "a negative prompt of too many tokens": (
@@ -157,9 +157,9 @@ def test_no_refusal_is_asked_for_twice(server: ServerProcess, retrying: openai.O
 
 MALFORMED = {
     "no JSON": (b"{", "not valid JSON"),
-    "nothing": (b"", "not valid JSON"),
+    "nothing": (b"", "the body is empty"),
     "JSON and more": (b'{"prompt": "x"}]', "not valid JSON"),
-    "a list": (b"[]", "expected object"),
+    "a list": (b"[]", "the body: expected object"),
     "no prompt": (b"{}", "prompt: missing"),
     "a number that is none": (b'{"prompt": "x", "guidance_scale": NaN}', "not valid JSON"),
     "a wrong value before what is no JSON": (b'{"n": "x", nonsense', "n: expected integer"),

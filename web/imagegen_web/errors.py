@@ -2,6 +2,7 @@
 
 ApiError                  has a code of the contract, which fixes status, type and x-should-retry
     InvalidRequest        the client's fault: a field, a value, the body
+    UnsupportedMediaType  the body is of a type, or packed in a way, that is not read
     ModelNotFound         no model has that name
     ModelNotReady         the model is loading, failed, or not loaded at all
     QueueFull             too much work waits already
@@ -49,6 +50,18 @@ class InvalidRequest(ApiError):
 
     def __init__(self, message: str, param: str | None = None, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> None:
         super().__init__(code, message, param)
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is of a type, or packed in a way, that is not read; the headers name what is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that tell a client what to send."""
+        return {**super().headers, "accept": "application/json", "accept-encoding": "identity"}
 
 
 class ModelNotFound(ApiError):
