@@ -1,17 +1,21 @@
 """HTTP/1.1 as uvicorn speaks it, with what it leaves out: our error body for what its parser refuses before there is a
-request, an end of headers, and of patience with a client that sends them byte by byte.
+request, an end of headers, and of patience with a client that sends them byte by byte; deaf ears for an offer of
+another protocol, after which uvicorn would lose the body.
 """
 
 import asyncio
 import secrets
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from imagegen_contract.errors import KINDS, ErrorCode, error_body
 from imagegen_contract.names import REQUEST_ID_HEADER
+from imagegen_web.paths import METHODS
 
 _MOST_HEAD_BYTES = 64 * 1024
 """As proxies commonly take at most: of URL and headers, counted as the parser gives them, however they arrive."""
@@ -24,8 +28,6 @@ _HEAD_SECONDS = 20.0
 
 _LINGER_SECONDS = 2.0
 """A client that is still sending sees the refusal; a connection closed at once would be reset under it."""
-
-_REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
 class Departure:
@@ -58,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         """Whether the next bytes are of a request line or headers."""
         self._head_bytes = 0
-        """Of the chunks that came of a head that has not ended."""
+        """Of the chunks that came of a head that has not ended, or of the headers after a body."""
         self._counted_bytes = 0
         """Of its URL and headers that are complete."""
         self._refused = False
@@ -76,13 +78,41 @@ class HttpProtocol(HttpToolsProtocol):
         """Take bytes, of headers only so many and only for so long."""
         if self._refused:
             return
-        if self._in_head:
-            if self._patience is None:
-                self._wait_for_head()
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > _MOST_UNFINISHED_BYTES and not self._refused:
+        if self._in_head and self._patience is None:
+            self._wait_for_head()
+        self._head_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
+        if self._head_bytes > _MOST_UNFINISHED_BYTES and not self._refused:
             self._refuse_head()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes, and go on where the parser would leave the connection to another protocol.
+
+        It takes the head of such a request for all of it. So the head is parsed anew without the offer, by a parser
+        that knows nothing of it, and then what follows.
+        """
+        left: bytes | memoryview = data
+        while left:
+            try:
+                self.parser.feed_data(left)
+            except httptools.HttpParserUpgrade as offer:
+                left = memoryview(left)[offer.args[0] :]
+                head = self._head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *headers, b"", b""])
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the URL."""
@@ -96,12 +126,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note that the head is there."""
-        self._in_head, self._head_bytes, self._counted_bytes = False, 0, 0
+        if self.parser.should_upgrade():
+            self._set_offer_aside()
+            return
         self._stop_waiting()
+        if not self.url.startswith(b"/"):
+            self.url = _with_path(self.url)
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # the client would take our 100 for the answer
         self.scope["extensions"] = {Departure.EXTENSION: self._departure}  # pyright: ignore[reportGeneralTypeIssues] - an object, not a dict, as only we read it
         super().on_headers_complete()
+        self._in_head, self._head_bytes, self._counted_bytes = False, 0, 0
         if self._last and self.cycle:
             self.cycle.keep_alive = False
+
+    def _set_offer_aside(self) -> None:
+        """Do nothing, as the same head comes again without the offer. A tunnel is all that a CONNECT asks for."""
+        self._counted_bytes = 0
+        if self.parser.get_method() == b"CONNECT":
+            words = f"CONNECT is not allowed here, this is no proxy; allowed: {METHODS}"
+            self._refuse(ErrorCode.METHOD_NOT_ALLOWED, words)
+            raise ValueError  # stops the parser
 
     def keep_no_longer(self) -> None:
         """End the connection with the reply that is being made, or else with the next one, and say so in its head."""
@@ -109,9 +154,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Note that the next bytes begin another request."""
-        self._in_head, self._counted_bytes = True, 0  # a chunked body can end with headers, too
+        if self.parser.should_upgrade():
+            return
+        self._in_head, self._head_bytes, self._counted_bytes = True, 0, 0  # a chunked body can end with headers, too
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -122,8 +174,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, as text/plain
         """Refuse what is no HTTP, and end the connection."""
-        if not self._refused:
-            self._refuse(ErrorCode.INVALID_REQUEST, "this is not valid HTTP/1.1")
+        if self._refused:
+            return
+        words = "this is not valid HTTP/1.1"
+        if self.parser.get_method() == b"PRI":
+            words = "HTTP/2 is not spoken here; use HTTP/1.1"
+        self._refuse(ErrorCode.INVALID_REQUEST, words)
 
     def _count(self, size: int) -> None:
         self._counted_bytes += size
@@ -151,19 +207,62 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, code: ErrorCode, message: str) -> None:
+        """Answer the request that is being read, after the replies to those before it, and end the connection."""
         self._refused = True
-        if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
-            self.keep_no_longer()  # a reply is on its way, which ours would cut in two: the connection ends after it
-            return
-        status = KINDS[code].status
-        body = msgspec.json.encode(error_body(code, message))
-        head = (
-            f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
-            "content-type: application/json\r\n"
-            "connection: close\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"{REQUEST_ID_HEADER}: req_{secrets.token_hex(12)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        refusal = _Refusal(code, message)
+        if self._in_head and self.cycle and not self.cycle.response_complete:
+            self.keep_no_longer()  # a reply is on its way, which ours would cut in two
+        elif self._in_head:
+            self._end_with(refusal)
+        else:
+            self._refuse_body(refusal)
+
+    def _refuse_body(self, refusal: "_Refusal") -> None:
+        """Refuse a request that the application knows already."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        elif self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline[0] = (self.cycle, refusal)
+        elif self.cycle.response_started:
+            self.keep_no_longer()
+        else:
+            self.cycle.disconnected = True  # whoever waits for the body is told so, and answers nobody
+            self.cycle.message_event.set()
+            self._end_with(refusal)
+
+    def _end_with(self, refusal: "_Refusal") -> None:
+        self.transport.write(refusal.raw())
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+class _Refusal:
+    """What a connection ends with: written as it is, or in its turn, as an application."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        self._status = HTTPStatus(KINDS[code].status)
+        self._body = msgspec.json.encode(error_body(code, message))
+        self._headers = [
+            (b"content-type", b"application/json"),
+            (b"connection", b"close"),
+            (b"content-length", b"%d" % len(self._body)),
+            (REQUEST_ID_HEADER.encode(), b"req_%s" % secrets.token_hex(12).encode()),
+        ]
+        if code is ErrorCode.METHOD_NOT_ALLOWED:
+            self._headers.append((b"allow", METHODS.encode()))
+
+    def raw(self) -> bytes:
+        """Return the bytes of the answer."""
+        line = f"HTTP/1.1 {self._status} {self._status.phrase}".encode()
+        return b"\r\n".join([line, *(b"%s: %s" % header for header in self._headers), b"", self._body])
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - an ASGI application
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self._status.value, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+def _with_path(url: bytes) -> bytes:
+    """Return ``url``, an absolute one, with the path that it has left out."""
+    parts = httptools.parse_url(url)
+    return url if parts.path else b"/" + (b"?" + parts.query if parts.query else b"")
