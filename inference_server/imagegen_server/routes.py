@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from litestar import MediaType, Response, get, post, route
+from litestar import MediaType, Response, post, route
 from litestar.exceptions import MethodNotAllowedException
 
 from imagegen_contract import names
@@ -13,6 +13,7 @@ from imagegen_contract.server_status import ServerStatus
 from imagegen_server.metrics import CONTENT_TYPE
 from imagegen_server.service import Service
 from imagegen_web import responses
+from imagegen_web.application import readable
 from imagegen_web.errors import ClientGone
 from imagegen_web.requests import decode_generation, read_body, request_timeout
 from imagegen_web.responses import AnyRequest, allowed_methods, method_not_allowed
@@ -38,19 +39,19 @@ async def generate_images(request: AnyRequest, service: Service) -> Response[byt
     return Response(reply, media_type=MediaType.JSON, headers=headers)
 
 
-@get("/v1/models")
+@readable("/v1/models")
 async def list_models(service: Service) -> ModelList:
     """Every model of the catalog, loaded or not."""
     return ModelList(data=service.model_infos(), models=tuple(model_entry(spec) for spec in service.models.specs))
 
 
-@get("/v1/models/{model_id:path}")
+@readable("/v1/models/{model_id:path}")
 async def retrieve_model(model_id: str, service: Service) -> ModelInfo:
     """One model by any of its names."""
     return service.model_info(service.models.find(model_id.removeprefix("/")).id)
 
 
-@route("/v1/models/{model_id:path}", http_method=["GET", "POST", "OPTIONS"])
+@route("/v1/models/{model_id:path}", http_method=["GET", "HEAD", "POST", "OPTIONS"])
 async def manage_model(request: AnyRequest, model_id: str, service: Service) -> Response[ModelInfo | None]:
     """Show a model; load or unload it by POST to ``{id}/load``, ``{id}/unload``.
 
@@ -60,7 +61,7 @@ async def manage_model(request: AnyRequest, model_id: str, service: Service) -> 
     name, _, verb = model_id.removeprefix("/").rpartition("/")
     if request.method == "OPTIONS":
         return Response(None, status_code=204, headers={"Allow": _methods(model_id)})
-    if request.method == "GET":
+    if request.method in {"GET", "HEAD"}:
         return Response(service.model_info(service.models.find(model_id.removeprefix("/")).id), status_code=200)
     if name and verb == "load":
         loaded, info = await service.load_model(name)
@@ -70,27 +71,27 @@ async def manage_model(request: AnyRequest, model_id: str, service: Service) -> 
     raise MethodNotAllowedException(headers={"Allow": _methods(model_id)})
 
 
-@get("/healthz")
+@readable("/healthz")
 async def healthz(service: Service) -> dict[str, str]:
     """Whether the process is alive."""
     service.check_alive()
     return {"status": "ok"}
 
 
-@get("/readyz")
+@readable("/readyz")
 async def readyz(service: Service) -> dict[str, str]:
     """Whether requests can be served."""
     service.check_ready()
     return {"status": "ready"}
 
 
-@get("/metrics")
+@readable("/metrics")
 async def metrics(service: Service) -> Response[bytes]:
     """Prometheus' text format."""
     return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
-@get("/status")
+@readable("/status")
 async def status(service: Service) -> ServerStatus:
     """The state of the server, for routers, operators and people."""
     return service.status()
@@ -115,7 +116,7 @@ EXCEPTION_HANDLERS = {**responses.EXCEPTION_HANDLERS, MethodNotAllowedException:
 
 def _methods(path: str) -> str:
     """Return what may be done at a path under a model of a server alone."""
-    return "OPTIONS, POST" if path.endswith(("/load", "/unload")) else "GET, OPTIONS"
+    return "OPTIONS, POST" if path.endswith(("/load", "/unload")) else "GET, HEAD, OPTIONS"
 
 
 def _load_report(service: Service) -> dict[str, str]:

@@ -24,7 +24,7 @@ from imagegen_router.settings import RouterSettings
 from imagegen_router.streaming import Stream
 from imagegen_web.errors import ApiError, ClientGone
 from imagegen_web.protocol import Departure
-from imagegen_web.requests import header, read_body, request_timeout
+from imagegen_web.requests import header, listed, read_body, request_timeout
 from imagegen_web.responses import CLIENT_CLOSED_REQUEST, error_content, error_headers
 
 PATH = "/v1/images/generations"
@@ -124,10 +124,10 @@ async def refuse(scope: HTTPScope, send: Send, error: ApiError) -> None:
 def _head(scope: HTTPScope, model: Model, length: int) -> bytes:
     """Return request line and headers for the pod, without the end: the time that is left comes last."""
     lines = [b"POST " + PATH.encode() + b" HTTP/1.1\r\nhost: imagegen\r\ncontent-length: %d" % length]
+    # What Connection names is for the next one alone, and that is here.
+    ours = _NOT_TO_PODS.union(name.encode("latin-1") for name in listed(scope, b"connection"))
     lines += [
-        b"%s: %s" % (name, value)
-        for name, value in scope["headers"]
-        if name not in _NOT_TO_PODS and not name.startswith(OURS)
+        b"%s: %s" % (name, value) for name, value in scope["headers"] if name not in ours and not name.startswith(OURS)
     ]
     lines.append(b"%s: %s" % (names.REQUEST_ID_HEADER.encode(), scope["state"]["request_id"].encode()))
     lines.append(b"%s: %s\r\n" % (names.MODEL_HEADER.encode(), model.spec.id.encode()))

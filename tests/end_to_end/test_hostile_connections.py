@@ -102,6 +102,11 @@ def wire(abused: ServerProcess) -> Iterator[Wire]:
         yield connection
 
 
+def chunked(body: bytes) -> bytes:
+    """Return a body in two chunks and the end of it."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:], b""))
+
+
 def length(body: bytes) -> bytes:
     """Return the header that ends a head."""
     return b"content-length: %d\r\n\r\n" % len(body)
@@ -233,9 +238,22 @@ def test_a_client_of_http_1_0_is_answered_and_the_connection_ends(wire: Wire) ->
     assert wire.ended()
 
 
-def test_an_upgrade_is_not_taken_up(wire: Wire) -> None:
-    upgrade = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
-    assert wire.send(GET[:-2], upgrade, b"\r\n").answer().status == 200
+OFFERS = {
+    "websocket": b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n",
+    "HTTP/2, as of curl and Java": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n",
+    "several": b"upgrade: h2c, TLS/1.0, websocket\r\nconnection: keep-alive, UPGRADE\r\n",
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+def test_an_offer_of_another_protocol_is_not_taken_up(wire: Wire, offer: bytes) -> None:
+    assert wire.send(GET[:-2], offer, b"\r\n").answer().status == 200
+    for parts in ([HEAD, offer, length(BODY), BODY], [HEAD + offer + length(BODY) + BODY]):
+        assert wire.send(*parts).answer().status == 200
+    assert wire.send(HEAD, offer, b"expect: 100-continue\r\n", length(BODY)).answer().status == 100
+    assert wire.send(BODY).answer().status == 200
+    assert wire.send(HEAD, offer, b"transfer-encoding: chunked\r\n\r\n", chunked(BODY), GET).answer().status == 200
+    assert wire.answer().content == b'{"status":"ok"}'
 
 
 PATHS = {
@@ -262,6 +280,15 @@ PATHS = {
     b"/?" + b"q" * 20_000: 200,
     b"/healthz?%00": 200,
     b"http://elsewhere/healthz": 200,
+    b"http://elsewhere": 200,
+    b"http://elsewhere?x=1": 200,
+    b"//healthz": 200,
+    b"/healthz/": 200,
+    b"/health%7a": 200,
+    b"/./healthz": 404,
+    b"/v1//models//": 200,
+    b"/v1%2Fmodels": 200,
+    b"/docs/": 200,
     b"/HEALTHZ": 404,
 }
 
@@ -282,34 +309,53 @@ def sorted_names(header: str | None) -> str | None:
 
 METHODS = {
     "GET /v1/images/generations": (405, "OPTIONS, POST"),
+    "HEAD /v1/images/generations": (405, "OPTIONS, POST"),
+    "GET //v1/images/generations/": (405, "OPTIONS, POST"),
     "PUT /v1/images/generations": (405, "OPTIONS, POST"),
-    "POST /v1/models": (405, "GET, OPTIONS"),
-    "DELETE /v1/models/imagegen/shapes": (405, "GET, OPTIONS"),
-    "POST /v1/models/imagegen/shapes": (405, "GET, OPTIONS"),
+    "POST /v1/models": (405, "GET, HEAD, OPTIONS"),
+    "DELETE /v1/models/imagegen/shapes": (405, "GET, HEAD, OPTIONS"),
+    "POST /v1/models/imagegen/shapes": (405, "GET, HEAD, OPTIONS"),
     "PUT /v1/models/imagegen/shapes/load": (405, "OPTIONS, POST"),
-    "OPTIONS /v1/models/imagegen/shapes": (204, "GET, OPTIONS"),
+    "OPTIONS /v1/models/imagegen/shapes": (204, "GET, HEAD, OPTIONS"),
     "OPTIONS /v1/models/imagegen/shapes/unload": (204, "OPTIONS, POST"),
-    "TRACE /": (405, "GET, OPTIONS"),
-    "PROPFIND /healthz": (405, "GET, OPTIONS"),
+    "TRACE /": (405, "GET, HEAD, OPTIONS"),
+    "PROPFIND /healthz": (405, "GET, HEAD, OPTIONS"),
     "OPTIONS /v1/images/generations": (204, "OPTIONS, POST"),
     "OPTIONS /nowhere": (404, None),
-    "OPTIONS *": (404, None),
+    "OPTIONS *": (204, "GET, HEAD, OPTIONS, POST"),
+    "GET *": (404, None),
+    "CONNECT elsewhere:443": (405, "GET, HEAD, OPTIONS, POST"),
 }
 
 
 @pytest.mark.parametrize(("line", "expected"), METHODS.items())
 def test_another_method_is_told_the_right_ones(wire: Wire, line: str, expected: tuple[int, str | None]) -> None:
-    answer = wire.send(line.encode(), b" HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").answer()
+    wire.send(line.encode(), b" HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    answer = Answer(*wire.head(), wire.rest())
     assert (answer.status, sorted_names(answer.headers["allow"])) == expected
-    if answer.status >= 400:
+    if answer.status >= 400 and not line.startswith("HEAD"):
         answer.error()
 
 
-def test_an_answer_to_head_has_no_body(wire: Wire) -> None:
-    wire.send(GET.replace(b"GET", b"HEAD"), GET)
-    status, _ = wire.head()
-    assert status == 405
-    assert wire.answer().content == b'{"status":"ok"}'
+READABLE = [
+    *("/", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/healthz", "/readyz", "/metrics", "/status"),
+    *("/v1/models", "/v1/models/shapes", "/v1/models/imagegen%2Fshapes", "/v1/models/nobody", "/nowhere"),
+]
+OWN_TO_EACH_ANSWER = {"date", "x-request-id"}
+CHANGING = {"/metrics", "/status"}
+
+
+@pytest.mark.parametrize("path", READABLE)
+def test_an_answer_to_head_is_that_to_get_without_the_body(wire: Wire, path: str) -> None:
+    get = f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode()
+    wire.send(get.replace(b"GET", b"HEAD"), get)
+    status, told = wire.head()
+    answer = wire.answer()
+    assert status == answer.status
+    own = OWN_TO_EACH_ANSWER | ({"content-length"} if path in CHANGING else set())
+    heads = [{name: value for name, value in head.items() if name not in own} for head in (told, answer.headers)]
+    assert heads[0] == heads[1]
+    assert len(answer.content) == int(answer.headers["content-length"]) > 0
 
 
 HOSTS = [b"", b"[", b"a b", b"a:99999999", b"\xff", b"//", b"x\ty", b"[::1", b"x" * 20_000, b"a,b", b"%00"]
@@ -337,7 +383,7 @@ NO_HTTP = {
     "two lengths": HEAD + b"content-length: 3\r\ncontent-length: 4\r\n\r\n",
     "a length and chunks": HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     "a chunk without a size": HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
-    "a tunnel": b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: test\r\n\r\n",
+    "coded for the transfer alone": HEAD + b"transfer-encoding: gzip\r\n\r\n",
 }
 
 

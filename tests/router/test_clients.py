@@ -26,8 +26,8 @@ UNLIKE = {
     "concurrency.py::test_retry_after_is_when_the_queue_has_room_again": "the same",
     "sdk_errors.py::test_a_model_that_is_loading_is_waited_for": "waits in the router while the pod loads",
     "sdk_errors.py::test_a_server_that_drains_refuses_the_new_and_ends_the_old": "the same while its only pod drains",
-    f"{METHODS}[PUT /v1/models/imagegen/shapes/load-expected5]": "a router loads no models",
-    f"{METHODS}[OPTIONS /v1/models/imagegen/shapes/unload-expected7]": "the same",
+    f"{METHODS}[PUT /v1/models/imagegen/shapes/load-expected7]": "a router loads no models",
+    f"{METHODS}[OPTIONS /v1/models/imagegen/shapes/unload-expected9]": "the same",
     "concurrency.py::test_a_client_that_leaves_frees_the_device_within_a_step": (
         "takes half a minute; test_fault_clients_leave shows it of the router"
     ),

@@ -93,7 +93,9 @@ ROUTES = {
     "/v1/models/anything else": "/v1/models/{model}",
     "/wp-admin.php": "other",
     "/docs/swagger-ui.css": "other",
-    "/v1/images/generations/": "other",
+    "/v1/images/generations/": "/v1/images/generations",
+    "//v1//images/generations": "/v1/images/generations",
+    "/v1/images/./generations": "other",
 }
 
 

@@ -1,13 +1,17 @@
 """Litestar as our programs use it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from litestar import Litestar
+from litestar import HttpMethod, Litestar, route
 from litestar.di import Provide
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp
+
+readable = partial(route, http_method=(HttpMethod.GET, HttpMethod.HEAD))
+"""What ``get`` is to Litestar, for HEAD too: the same headers, and uvicorn leaves the body out."""
 
 
 def web_application(

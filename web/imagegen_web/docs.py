@@ -8,10 +8,12 @@ from html import escape
 from pathlib import Path
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response
 from litestar.exceptions import NotFoundException
 
 from imagegen_contract.openapi import openapi_document
+from imagegen_web.application import readable
+from imagegen_web.responses import AnyRequest
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,13 +38,13 @@ _SWAGGER_PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>imagegen API</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="UP/docs/swagger-ui.css">
+<link rel="icon" href="UP/docs/favicon-32x32.png">
 </head>
 <body>
 <div id="swagger"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", deepLinking: true})</script>
+<script src="UP/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "UP/openapi.json", dom_id: "#swagger", deepLinking: true})</script>
 </body>
 </html>
 """
@@ -69,20 +71,22 @@ _EXAMPLE = """curl -s BASE_URL/v1/images/generations -H 'content-type: applicati
   -d '{"prompt": "a red circle on a blue background"}'"""
 
 
-@get("/", media_type=MediaType.HTML)
+@readable("/", media_type=MediaType.HTML)
 async def start_page(about: About) -> str:
     """Links to what is here."""
     management = _MANAGEMENT_LINKS if about.management else ""
     return _START_PAGE.format(version=escape(about.version), management=management, example=escape(_EXAMPLE))
 
 
-@get("/docs", media_type=MediaType.HTML)
-async def swagger_page() -> str:
-    """Swagger UI."""
-    return _SWAGGER_PAGE
+@readable("/docs", media_type=MediaType.HTML)
+async def swagger_page(request: AnyRequest) -> str:
+    """Swagger UI. Its links are relative, as a proxy may put a prefix before all paths."""
+    raw_path = request.scope["raw_path"]
+    slashes = len(raw_path) - len(raw_path.rstrip(b"/"))
+    return _SWAGGER_PAGE.replace("UP/", "../" * slashes)
 
 
-@get("/docs/{name:str}", sync_to_thread=True)
+@readable("/docs/{name:str}", sync_to_thread=True)
 def swagger_asset(name: str) -> Response[bytes]:
     """One file of Swagger UI."""
     if name not in _ASSETS:
@@ -92,7 +96,7 @@ def swagger_asset(name: str) -> Response[bytes]:
     return Response(content, headers=headers)
 
 
-@get("/openapi.json")
+@readable("/openapi.json")
 async def openapi_json(about: About) -> Response[bytes]:
     """Return the OpenAPI 3.1 document."""
     document = openapi_document(about.version, manages_models=about.manages_models)

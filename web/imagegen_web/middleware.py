@@ -1,4 +1,4 @@
-"""What every request gets, also those that no route takes: an id, a log line, a count."""
+"""What every request gets, also those that no route takes: one form of its path, an id, a log line, a count."""
 
 import asyncio
 import contextlib
@@ -22,6 +22,7 @@ from litestar.types import (
 
 from imagegen_contract.names import REQUEST_ID_HEADER
 from imagegen_web.logs import REQUEST_ID
+from imagegen_web.paths import canonical
 
 _LOG = logging.getLogger("imagegen.access")
 
@@ -50,6 +51,7 @@ class RequestContext:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        scope["path"] = canonical(scope["path"])
         request_id = _request_id(scope)
         token = REQUEST_ID.set(request_id)
         scope["state"] = {"request_id": request_id}

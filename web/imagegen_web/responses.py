@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from imagegen_contract import names
 from imagegen_contract.errors import ErrorCode, error_body
 from imagegen_web.errors import ApiError, ClientGone
+from imagegen_web.paths import METHODS
 
 _LOG = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST = 499
@@ -28,6 +29,8 @@ def on_http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Render what Litestar refuses: no such route, no such method, a body over the limit."""
     if error.status_code == 405:
         return method_not_allowed(request, allowed_methods(error))
+    if request.scope["path"] == "*" and request.method == "OPTIONS":
+        return Response(b"", status_code=204, headers={"allow": METHODS})
     # The path of the scope: request.url is put together from the host header too, and raises where that is none.
     code, message = {
         404: (ErrorCode.NOT_FOUND, f"there is no route {request.scope['path'][:200]}; see /docs"),
