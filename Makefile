@@ -75,9 +75,11 @@ bench: setup ## Run the quick form of all benchmarks
 	$(BIN)/python benchmarks/startup.py --quick
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lone_request.py --quick
+	$(BIN)/python benchmarks/busy_machine.py --quick
 	PYTHONPATH=tests $(BIN)/python benchmarks/operator_scale.py --quick
 	$(BIN)/python benchmarks/router_hop.py --quick
 	PYTHONPATH=tests $(BIN)/python benchmarks/mixed_load.py --quick
+	PYTHONPATH=tests $(BIN)/python benchmarks/first_request.py --quick
 
 # WRITE=1 puts the table into docs/gpu.md. The check borrows the tests' oracles; torch's tracer prints without the level.
 gpu-check: setup ## Check pictures, speed and memory on a GPU (DEVICE=cuda or cpu)
