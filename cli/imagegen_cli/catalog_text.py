@@ -13,6 +13,7 @@ from typing import Any
 
 from imagegen_cli.command import CommandError
 from imagegen_contract.catalog import CatalogError, parse_catalog
+from imagegen_contract.edited_text import FileError, MissingFileError, read_file
 from imagegen_contract.image_model import ImageModelSpec
 
 _UNIT = "  "
@@ -25,11 +26,11 @@ class CatalogText:
         """Raise CommandError when the file cannot be read, or is no right catalog before anything is added."""
         self._path = path
         try:
-            self._before = path.read_bytes()
-        except FileNotFoundError:
+            self._before = read_file(path)
+        except MissingFileError:
             self._before = None
-        except OSError as error:
-            raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+        except FileError as error:
+            raise CommandError(f"{path}: {error}") from None
         self.specs = () if self._before is None else self._checked(self._before)
 
     @property
@@ -84,8 +85,8 @@ def appended(text: str, entry: Mapping[str, Any]) -> str:
     end = text.rindex("]")
     head = text[:end].rstrip()
     gap = text[len(head) : end]
-    newline = "\r\n" if "\r\n" in text else "\n"
-    if not head.endswith("[") and "\n" not in head:
+    newline = next((end for end in ("\r\n", "\n", "\r") if end in text), "\n")
+    if not head.endswith("[") and newline not in head:
         return f"{head}, {json.dumps(entry, ensure_ascii=False)}{gap}{text[end:]}"
     outer, unit = (_UNIT, _UNIT) if head.endswith("[") else _indentation(text)
     block = newline.join(outer + line for line in entry_lines(entry, unit))
@@ -108,8 +109,9 @@ def entry_lines(entry: Mapping[str, Any], unit: str = _UNIT) -> Iterator[str]:
 
 def _indentation(text: str) -> tuple[str, str]:
     """Return (indentation of an entry, what its fields have in addition) as the file has them."""
-    brace = re.search(r"^([ \t]*)\{", text, re.MULTILINE)
-    field = re.search(r'^([ \t]+)"', text, re.MULTILINE)
+    lines = text.replace("\r", "\n")
+    brace = re.search(r"^([ \t]*)\{", lines, re.MULTILINE)
+    field = re.search(r'^([ \t]+)"', lines, re.MULTILINE)
     outer = brace[1] if brace else ""
     unit = field[1].removeprefix(outer) if field else ""
     return outer, unit or outer or _UNIT

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from imagegen_cli.command import Command, CommandError
 from imagegen_cli.yaml_text import yaml_document
-from imagegen_contract.api_keys import ApiKey, KeysError, keys_file, new_key, parse_keys
+from imagegen_contract.api_keys import ApiKey, KeysError, keys_file, load_keys, new_key, parse_keys
+from imagegen_contract.edited_text import FileError, MissingFileError, read_file
 
 _FILE_NAME = "keys.json"
 """In the Secret; what a router that mounts it is told to read."""
@@ -51,7 +52,7 @@ def _add(args: argparse.Namespace) -> int:
             raise CommandError(f"{name}: found {value:g}; allowed: a number above 0")
     if not 1 <= len(args.name) <= 100:
         raise CommandError(f"NAME: found {len(args.name)} characters; allowed: 1 to 100")
-    before = _read(args.file) if args.file.exists() else ()
+    before = _before(args.file)
     key, entry = new_key(args.name, args.requests_per_minute, args.concurrency)
     _write(args.file, (*before, entry))
     print(key)
@@ -59,7 +60,7 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    keys = _read(args.file)
+    keys = load_keys(args.file)
     width = max((len(key.name) for key in keys), default=4)
     print(f"{'ID':10}  {'NAME':{width}}  REQUESTS/MIN  CONCURRENCY")
     for key in keys:
@@ -69,7 +70,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    keys = _read(args.file)
+    keys = load_keys(args.file)
     left = tuple(key for key in keys if key.id != args.id)
     if len(left) == len(keys):
         known = ", ".join(key.id for key in keys) or "none"
@@ -79,7 +80,7 @@ def _revoke(args: argparse.Namespace) -> int:
 
 
 def _secret(args: argparse.Namespace) -> int:
-    content = keys_file(_read(args.file))
+    content = keys_file(load_keys(args.file))
     manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -91,11 +92,15 @@ def _secret(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path) -> tuple[ApiKey, ...]:
+def _before(path: Path) -> tuple[ApiKey, ...]:
+    """Return the keys of a file that is to get one more; one that is not there, or empty, has none."""
     try:
-        return parse_keys(path.read_bytes(), str(path))
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {error.strerror}") from None
+        content = read_file(path)
+    except MissingFileError:
+        return ()
+    except FileError as error:
+        raise CommandError(f"{path}: {error}") from None
+    return parse_keys(content, str(path)) if content.strip() else ()
 
 
 def _write(path: Path, keys: tuple[ApiKey, ...]) -> None:

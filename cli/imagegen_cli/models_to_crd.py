@@ -8,6 +8,7 @@ from typing import Any
 from imagegen_cli.command import CommandError
 from imagegen_cli.yaml_text import yaml_document
 from imagegen_contract.catalog import CatalogError
+from imagegen_contract.edited_text import FileError, read_file
 from imagegen_contract.manifests import image_models, read_entries
 
 
@@ -28,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _entries(file: Path) -> list[dict[str, Any]]:
     try:
-        return read_entries(file.read_bytes(), str(file))
-    except OSError as error:
-        raise CommandError(f"{file}: cannot be read: {error.strerror}") from None
+        return read_entries(read_file(file), str(file))
+    except FileError as error:
+        raise CommandError(f"{file}: {error}") from None
     except CatalogError as error:
         # Standard output is kubectl's.
         print(error, file=sys.stderr)

@@ -6,17 +6,18 @@ file holds no secret: only the SHA-256 of each whole key, of which 32 random byt
 
 import hashlib
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from imagegen_contract.edited_text import FileError, TextError, decode_json, read_file
 from imagegen_contract.validation import violation
 
 PREFIX = "sk-imagegen-"
 _ID_BYTES = 5
 _SECRET_BYTES = 32
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class KeysError(ValueError):
@@ -52,15 +53,24 @@ def key_id(key: str) -> str:
     return key.removeprefix(PREFIX).partition("-")[0] if key.startswith(PREFIX) else ""
 
 
+def load_keys(path: Path) -> tuple[ApiKey, ...]:
+    """Read the file at ``path``; raise KeysError when it cannot be read or is wrong."""
+    try:
+        content = read_file(path)
+    except FileError as error:
+        raise KeysError(f"{path}: {error}") from None
+    return parse_keys(content, str(path))
+
+
 def parse_keys(content: bytes, where: str) -> tuple[ApiKey, ...]:
     """Decode a file of keys, a JSON list. Raise KeysError, which names ``where``, the field and the rule."""
     try:
-        keys = msgspec.json.decode(content or b"[]", type=tuple[ApiKey, ...])
+        keys = msgspec.convert(decode_json(content), tuple[ApiKey, ...])
     except msgspec.ValidationError as error:
         broken = violation(error)
         raise KeysError(f"{where}: {broken.path or 'the whole'}: {broken.rule}") from None
-    except _UNREADABLE as error:
-        raise KeysError(f"{where}: not JSON: {error}") from None
+    except TextError as error:
+        raise KeysError(f"{where}: {error}; allowed: a JSON list of keys, [] for none") from None
     twice = {key.id for key in keys if sum(other.id == key.id for other in keys) > 1}
     if twice:
         raise KeysError(f"{where}: the id {min(twice)} stands there more than once")

@@ -3,16 +3,13 @@
 Every problem of a file is reported at once, each with file, entry, field, what was found and what is allowed.
 """
 
-import codecs
 import difflib
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
+from imagegen_contract.edited_text import REPEATED, FileError, TextError, json_text, read_file, repeated_names
 from imagegen_contract.image_model import ImageModelSpec, last_segment
 from imagegen_contract.validation import Violation, shown, value_at, violation, violations
 
@@ -42,9 +39,9 @@ class UnknownModelError(LookupError):
 def load_catalog(path: Path) -> tuple[ImageModelSpec, ...]:
     """Read the catalog at ``path``; raise CatalogError when it is missing, unreadable or wrong."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CatalogError([f"{path}: cannot be read: {error.strerror}"]) from None
+        content = read_file(path)
+    except FileError as error:
+        raise CatalogError([f"{path}: {error}"]) from None
     return parse_catalog(content, str(path))
 
 
@@ -100,28 +97,24 @@ def _near(name: str, specs: Sequence[ImageModelSpec]) -> list[str]:
 
 
 def _raw_entries(content: bytes, where: str) -> list[msgspec.Raw]:
-    text = content.removeprefix(codecs.BOM_UTF8)  # Windows editors put it there
-    if not text.strip():
-        raise CatalogError([f"{where}: found an empty file; {_ALLOWED_FILE}"])
     try:
-        text.decode()  # Raw is not looked into: without this a bad byte would pass
-        return msgspec.json.decode(text, type=list[msgspec.Raw])
+        return msgspec.json.decode(json_text(content), type=list[msgspec.Raw])
+    except TextError as error:
+        raise CatalogError([f"{where}: {error}; {_ALLOWED_FILE}"]) from None
     except msgspec.ValidationError as error:
         raise CatalogError([f"{where}: {violation(error).rule}; {_ALLOWED_FILE}"]) from None
-    except _UNREADABLE as error:
-        raise CatalogError([f"{where}: not JSON: {error}; {_ALLOWED_FILE}"]) from None
 
 
 def _decoded(raw: msgspec.Raw) -> object:
     """Return the entry; a Violation in its place when it holds what no entry can, such as a number beyond all range."""
     try:
         entry: object = msgspec.json.decode(raw)
-        repeated = next(_repeated_names(json.loads(bytes(raw), object_pairs_hook=_Object), ""), None)
+        repeated = next(repeated_names(bytes(raw).decode()), None)
     except msgspec.ValidationError:
         return _out_of_range(raw)
     except (*_UNREADABLE, ValueError) as error:
         return Violation(path="", rule=f"not JSON: {error}")
-    return Violation(path=repeated, rule="stands there more than once; allowed: once") if repeated else entry
+    return Violation(path=repeated, rule=REPEATED) if repeated else entry
 
 
 def _out_of_range(raw: msgspec.Raw) -> Violation:
@@ -155,25 +148,6 @@ def _taken_names(specs: Sequence[ImageModelSpec | None]) -> Iterator[tuple[int, 
                 rule = f"a name of {owners[name]} already; allowed: a name that no other model has"
                 yield index, f"field {field}: found {shown(name)}, {rule}"
             owners.setdefault(name, spec.id if spec else "")
-
-
-class _Object(dict[str, object]):
-    """A JSON object that knows which of its names came more than once; of those, the last value counts."""
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        self.repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
-
-
-def _repeated_names(value: object, path: str) -> Iterator[str]:
-    if isinstance(value, _Object):
-        prefix = f"{path}." if path else ""
-        yield from (prefix + name for name in value.repeated)
-        for name, inner in value.items():
-            yield from _repeated_names(inner, prefix + name)
-    elif isinstance(value, list):
-        for index, inner in enumerate(cast("list[object]", value)):
-            yield from _repeated_names(inner, f"{path}[{index}]")
 
 
 class _Identity(msgspec.Struct, frozen=True):

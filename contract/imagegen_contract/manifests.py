@@ -7,6 +7,7 @@ import msgspec
 
 from imagegen_contract import names
 from imagegen_contract.catalog import parse_catalog
+from imagegen_contract.edited_text import json_text
 
 
 def read_entries(content: bytes, where: str) -> list[dict[str, Any]]:
@@ -15,7 +16,7 @@ def read_entries(content: bytes, where: str) -> list[dict[str, Any]]:
     What an entry leaves out is nobody's, so that a person or an autoscaler can set it on the ImageModel.
     """
     parse_catalog(content, where)
-    return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+    return msgspec.json.decode(json_text(content))
 
 
 def image_models(

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 import msgspec
 from msgspec import inspect
 
+from imagegen_contract.edited_text import decode_json
 from imagegen_contract.validation import (
     Violation,
     field_types,
@@ -94,10 +95,7 @@ def _parsed(name: str, text: str, struct: type[msgspec.Struct]) -> object:
     """Return what ``text`` holds for the field ``name``; raise ValueError when it should be JSON and is not."""
     kinds = type_options(field_types(struct)[name]) if name in field_types(struct) else []
     if any(isinstance(kind, inspect.StructType) for kind in kinds):
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise ValueError(f"not JSON: {error}") from None
+        return decode_json(text)
     if any(isinstance(kind, inspect.VarTupleType) for kind in kinds):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text

@@ -1,8 +1,4 @@
-"""models_info.json while the server runs: an edit is picked up within a second, a bad one changes nothing.
-
-Looks at the file instead of asking the system for events: a ConfigMap is swapped by a link three levels up, and
-network file systems send none.
-"""
+"""models_info.json while the server runs: an edit is picked up within a second, a bad one changes nothing."""
 
 import asyncio
 import logging
@@ -12,10 +8,9 @@ from pathlib import Path
 from imagegen_contract.catalog import CatalogError, load_catalog
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_status import CatalogStatus
+from imagegen_web.followed_file import LOOK_SECONDS, FollowedFile
 
 _LOG = logging.getLogger(__name__)
-
-_LOOK_SECONDS = 0.5
 
 
 class CatalogFile:
@@ -24,7 +19,7 @@ class CatalogFile:
     def __init__(self, path: Path, accept: Callable[[Sequence[ImageModelSpec]], None]) -> None:
         self._path = path
         self._accept = accept
-        self._taken = self._last = _signature(path)
+        self._file = FollowedFile(path)
         self._error = ""
 
     @property
@@ -35,15 +30,13 @@ class CatalogFile:
     async def follow(self) -> None:
         """Look for edits until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             self.look()
 
     def look(self) -> None:
         """Take the file in if it has changed, and not since the last look: then it may be half written."""
-        before, self._last = self._last, _signature(self._path)
-        if self._last == self._taken or self._last != before:
+        if not self._file.edited():
             return
-        self._taken = self._last
         try:
             specs = load_catalog(self._path)
             self._accept(specs)
@@ -53,12 +46,3 @@ class CatalogFile:
         else:
             self._error = ""
             _LOG.info("catalog read again", extra={"file": str(self._path), "models": len(specs)})
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with every edit, None for a file that is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

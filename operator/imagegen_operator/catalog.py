@@ -15,6 +15,7 @@ from typing import Protocol
 
 from imagegen_contract import names
 from imagegen_contract.catalog import CatalogError
+from imagegen_contract.edited_text import FileError, read_file
 from imagegen_contract.manifests import image_models, read_entries
 from imagegen_operator.errors import ApiError, Conflict, NotFound, OperatorError
 from imagegen_operator.field_paths import without
@@ -105,9 +106,9 @@ class CatalogApplier:
 
     async def _read(self) -> bytes | None:
         try:
-            return await asyncio.to_thread(Path(self._settings.catalog).read_bytes)
-        except OSError as error:
-            self._report([f"{self._settings.catalog}: cannot be read: {error.strerror}; no ImageModel is changed"])
+            return await asyncio.to_thread(read_file, Path(self._settings.catalog))
+        except FileError as error:
+            self._report([f"{self._settings.catalog}: {error}; no ImageModel is changed"])
             return None
 
     async def _attempt(self, content: bytes) -> bool:

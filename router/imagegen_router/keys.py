@@ -11,21 +11,17 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from imagegen_contract.api_keys import ApiKey, KeysError, key_id, parse_keys
+from imagegen_contract.api_keys import ApiKey, KeysError, key_id, load_keys
 from imagegen_contract.errors import ErrorCode
 from imagegen_web.errors import ApiError
+from imagegen_web.followed_file import LOOK_SECONDS, FollowedFile
 
 _LOG = logging.getLogger("imagegen.keys")
-
-_LOOK_SECONDS = 1.0
-"""A mounted Secret changes by a link: no notice comes of it, so it is looked at."""
 
 _BURST_SECONDS = 10.0
 """A key may use up so much of its rate at once."""
 
 _CONCURRENCY_RETRY_SECONDS = 1.0
-
-Stamp = tuple[int, int, int]
 
 
 class Keys:
@@ -33,8 +29,8 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
-        self._clients: dict[str, Client] = {key.id: Client(key) for key in _read(path)}
+        self._file = FollowedFile(path)
+        self._clients: dict[str, Client] = {key.id: Client(key) for key in load_keys(path)}
 
     def client(self, authorization: str | None) -> "Client":
         """Return whose key this is. Raise ApiError ``invalid_api_key``."""
@@ -51,18 +47,17 @@ class Keys:
     async def follow(self) -> None:
         """Read the file again when it changes, for ever."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                self._look()
-            except (KeysError, OSError) as error:
-                _LOG.error("the file of keys cannot be read; the keys are as before", extra={"cause": str(error)})
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
 
-    def _look(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+    def look(self) -> None:
+        """Take the file in if it was edited; a bad edit leaves the keys as they were."""
+        if not self._file.edited():
             return
-        self._stamp = stamp
-        self._take(_read(self._path))
+        try:
+            self._take(load_keys(self._path))
+        except KeysError as error:
+            _LOG.error("the file of keys cannot be read; the keys are as before", extra={"cause": str(error)})
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         # Who is known already keeps what it has used of its limits.
@@ -113,18 +108,3 @@ class Client:
                 retry_after=(1 - self._tokens) * 60 / rate,
             )
         self._tokens -= 1
-
-
-def _read(path: Path) -> tuple[ApiKey, ...]:
-    try:
-        return parse_keys(path.read_bytes(), str(path))
-    except OSError as error:
-        raise KeysError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -13,7 +13,7 @@ ENVIRONMENT_PREFIX = "IMAGEGEN_ROUTER_"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86400)]
 
-_ENDPOINT_WORDS = "MODEL=URL with a URL of http:// or https://, such as acme/one=http://10.0.0.1:8000"
+_ENDPOINT_WORDS = "MODEL=URL with a URL of http://, such as acme/one=http://10.0.0.1:8000"
 
 
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +28,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="Port of /healthz, /readyz, /metrics, /status and /internal; the public one when left out"),
     ] = None
     endpoint: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[^=]+=https?://.+$", extra={"allowed": _ENDPOINT_WORDS})], ...],
+        tuple[Annotated[str, Meta(pattern=r"^[^=]+=\s*http://.+$", extra={"allowed": _ENDPOINT_WORDS})], ...],
         Meta(description="MODEL=URL of a server, comma-separated; a model may be named several times"),
     ] = ()
     endpoints_file: Annotated[

@@ -149,7 +149,7 @@ HOSTILE_FILES = {
     "null on top": (b"null", "expected array, got null; allowed: a JSON list of model entries"),
     "a truncated file": (b"[{", "not JSON: "),
     "two documents": (b"[][]", "not JSON: "),
-    "bytes that are not UTF-8": (b'[{"id":"\xff"}]', "not JSON: 'utf-8' codec can't decode byte 0xff in position 8"),
+    "bytes that are not UTF-8": (b'[{"id":"\xff"}]', "line 1, column 9: the byte 0xff is not UTF-8; allowed: UTF-8"),
     "nesting without end": (b"[" * 100_000, "not JSON: maximum recursion depth exceeded"),
     "nesting deep in one entry": (b'[{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "not JSON: maximum recursion"),
     "not a number": (b'[{"replicas":NaN}]', "not JSON: "),

@@ -31,6 +31,7 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
+from imagegen_contract.edited_text import TextError, decode, read_file
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.sources import SourceError
 from imagegen_server.sources.hub_cache import CHECKSUM, COMMIT, HubFile, Listing
@@ -140,12 +141,9 @@ class HubClient:
         if not self._token_file:
             return None
         try:
-            token = Path(self._token_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            words = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
-            raise SourceError(
-                f"hub_token_file {self._token_file} cannot be read: {words}", LoadFailure.ACCESS_DENIED
-            ) from None
+            token = decode(read_file(Path(self._token_file))).strip()
+        except TextError as error:
+            raise SourceError(f"hub_token_file {self._token_file}: {error}", LoadFailure.ACCESS_DENIED) from None
         if not token:
             raise SourceError(f"hub_token_file {self._token_file} is empty", LoadFailure.ACCESS_DENIED)
         return token

@@ -5,6 +5,7 @@ What a model can do is asked of its servers; until one answers, only its name is
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,23 +13,26 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from imagegen_contract.image_model import ImageModelSpec, Inference
+from imagegen_contract.edited_text import TextError, decode, lines, read_file
+from imagegen_contract.image_model import ImageModelSpec, Inference, ModelName
 from imagegen_contract.images import ModelInfo, ModelList
 from imagegen_contract.settings import SettingsError
+from imagegen_contract.validation import shown, violation
 from imagegen_router.directory import Model
 from imagegen_router.discovery import Found
 from imagegen_router.endpoints import Address
+from imagegen_web.followed_file import LOOK_SECONDS, FollowedFile
 
 _LOG = logging.getLogger("imagegen.discovery")
 
-_LOOK_SECONDS = 1.0
+_HOST_ONLY = re.compile(r"://[^/?#]+/?$")
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
 class Listed(msgspec.Struct, frozen=True):
     """One line of the list."""
 
-    model: str
+    model: ModelName
     host: str
     port: int
 
@@ -40,15 +44,26 @@ class Listed(msgspec.Struct, frozen=True):
 
 def parse_endpoint(text: str, where: str) -> Listed:
     """Read ``MODEL=URL``. Raise SettingsError, which names ``where``."""
-    model, _, url = text.strip().partition("=")
-    parts = urlsplit(url)
+    model, _, url = (part.strip() for part in text.partition("="))
+    address = _address(url)
+    if not model or address is None:
+        raise SettingsError(f"{where}: found {shown(text.strip())}; allowed: MODEL=http://HOST:PORT")
+    host, port = address
     try:
-        port = parts.port or 80
+        return msgspec.convert({"model": model, "host": host, "port": port}, Listed)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: found the model {shown(model)}; {violation(error, Listed).rule}") from None
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    """Return host and port; None where there is anything else that would be lost on the way, such as a path."""
+    try:
+        parts = urlsplit(url)
+        port = 80 if parts.port is None else parts.port
     except ValueError:
-        port = 0
-    if not model or parts.scheme != "http" or not parts.hostname or not port or parts.path not in {"", "/"}:
-        raise SettingsError(f"{where}: found {text!r}; allowed: MODEL=http://HOST:PORT")
-    return Listed(model, parts.hostname, port)
+        return None
+    plain = parts.scheme == "http" and "@" not in parts.netloc and all("!" <= character <= "~" for character in url)
+    return (parts.hostname, port) if plain and parts.hostname and port and _HOST_ONLY.search(url) else None
 
 
 class StaticList:
@@ -59,7 +74,7 @@ class StaticList:
         self._fixed = tuple(parse_endpoint(text, "--endpoint") for text in endpoints)
         self._file = Path(file) if file else None
         self._found = found
-        self._stamp = self._now_stamp()
+        self._followed = FollowedFile(self._file) if self._file else None
         self._listed = (*self._fixed, *self._read())
         self._told: dict[str, tuple[ModelInfo, ...]] = {}
         """What each server said of its models, by URL."""
@@ -73,7 +88,7 @@ class StaticList:
                 answers = await asyncio.gather(*(self._ask(session, listed.url) for listed in asked))
                 if any(answers) or self._look():
                     self._tell()
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> bool:
         try:
@@ -113,10 +128,8 @@ class StaticList:
 
     def _look(self) -> bool:
         """Read the file again when it has changed; return whether it has. A bad edit leaves the list as it was."""
-        stamp = self._now_stamp()
-        if stamp == self._stamp:
+        if self._followed is None or not self._followed.edited():
             return False
-        self._stamp = stamp
         try:
             self._listed = (*self._fixed, *self._read())
         except SettingsError as error:
@@ -129,18 +142,12 @@ class StaticList:
         if self._file is None:
             return ()
         try:
-            lines = self._file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{self._file}: cannot be read: {error}") from None
-        numbered = [(number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
-        return tuple(parse_endpoint(line, f"{self._file}, line {number}") for number, line in numbered if line)
-
-    def _now_stamp(self) -> tuple[int, int]:
-        try:
-            found = self._file.stat() if self._file else None
-        except OSError:
-            found = None
-        return (found.st_mtime_ns, found.st_size) if found else (0, 0)
+            numbered = list(lines(decode(read_file(self._file))))
+        except TextError as error:
+            raise SettingsError(f"{self._file}: {error}") from None
+        if not numbered:
+            _LOG.warning("the list of endpoints is empty", extra={"file": str(self._file)})
+        return tuple(parse_endpoint(line, f"{self._file}, line {number}") for number, line in numbered)
 
 
 def _spec_of(info: ModelInfo) -> ImageModelSpec:
