@@ -23,6 +23,9 @@ _LOST = pytest.StashKey[set[str]]()
 _IN_CI = os.environ.get("CI") == "true"  # noqa: TID251 - a test run is a composition root
 """In CI a test that is skipped although the machine could run it is a failure."""
 
+# Before torch is imported, as in the server: tests run two at a time, each with a thread for every core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # noqa: TID251 - as above
+
 Show = Callable[[str, str], None]
 
 

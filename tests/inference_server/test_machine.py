@@ -132,6 +132,15 @@ def test_a_cpu_of_which_nothing_is_known_is_a_core(tmp_path: Path) -> None:
     assert cpu_cores(tmp_path) == len(os.sched_getaffinity(0))
 
 
+def test_a_cpu_that_the_process_may_not_use_is_no_core(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cpu_cores(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 # Threads
 
 ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
