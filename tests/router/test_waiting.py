@@ -45,7 +45,7 @@ def test_who_was_held_in_vain_is_told_why(ask: Ask) -> None:
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (503, ErrorCode.MODEL_LOADING)
     assert 0 < float(answer.headers["retry-after"]) <= 120
-    assert "load" in error["message"]
+    assert "placing weights" in error["message"]
 
 
 def test_a_model_that_cannot_be_loaded_is_refused_at_once(ask: Ask, tmp_path: Path) -> None:
