@@ -1,6 +1,7 @@
 """The ``imagegen`` command: finds its subcommands, reads the environment, runs one of them.
 
-The exit code is 0 when all is well, 1 when something failed (one line on stderr says what), 2 for wrong usage.
+The exit code is 0 when all is well, 1 when something failed (one line on stderr says what), 2 for wrong usage; see
+``run_program`` for what may happen to the output.
 """
 
 import argparse
@@ -11,17 +12,15 @@ from importlib import metadata
 
 from imagegen_cli.client import DEFAULT_SERVER, DEFAULT_TIMEOUT, Client, timeout_seconds
 from imagegen_cli.command import ENTRY_POINT_GROUP, Command, CommandError
+from imagegen_contract.program import run_program
 
 SERVER_VARIABLE = "IMAGEGEN_URL"
 API_KEY_VARIABLE = "IMAGEGEN_API_KEY"
 
-_INTERRUPTED = 130
-"""What shells report for a program that Ctrl-C ended."""
-
 
 def main() -> int:
     """Run the program with the arguments and the environment of this process; return its exit code."""
-    return run(sys.argv[1:], os.environ)  # noqa: TID251 - this is the composition root
+    return run_program("imagegen", lambda: run(sys.argv[1:], os.environ))  # noqa: TID251 - this is the composition root
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -35,9 +34,11 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except CommandError as error:
         print(f"imagegen: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("imagegen: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the output, which is run_program's
+        print(f"imagegen: {error.filename}: {error.strerror}", file=sys.stderr)
+        return CommandError.exit_code
 
 
 def find_commands() -> list[Command]:

@@ -1,6 +1,7 @@
 """``imagegen models``: a server's models, their state, loading and unloading; a catalog file: add, check, convert."""
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     client: Client = args.client
     if args.json:
-        print(client.models_json())
+        print(_printable(client.models_json()))
         return 0
     if args.watch and not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal; without it the list is printed once")
@@ -64,6 +65,15 @@ def _list(args: argparse.Namespace) -> int:
     for line in _lines(client):
         print(line)
     return 0
+
+
+def _printable(text: str) -> str:
+    """Return JSON in characters that standard output has; the others become escapes of JSON."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return "".join(character if character.isascii() else json.dumps(character)[1:-1] for character in text)
+    return text
 
 
 def _lines(client: Client) -> Iterator[str]:

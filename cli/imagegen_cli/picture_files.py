@@ -1,6 +1,7 @@
 """Where pictures go: names for new files, and writing without ever replacing one that is there."""
 
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -38,14 +39,14 @@ def destination(output: str | None) -> Destination:
     if output and output.endswith("/"):
         _make(path)
     if path.is_dir():
-        return Destination(folder=path)
+        return Destination(folder=_writable(path))
     if not path.parent.is_dir():
         raise CommandError(f"the folder {path.parent} does not exist")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"--output {output} is neither a folder that exists nor a file that ends in {', '.join(SUFFIXES)}"
         )
-    return Destination(folder=path.parent, name=path.name)
+    return Destination(folder=_writable(path.parent), name=path.name)
 
 
 def default_name(model: str, seed: int, output_format: str) -> str:
@@ -59,8 +60,7 @@ def write_new(path: Path, content: bytes) -> Path:
     """Write to ``path``, or to the first of name-2, name-3, ... that is free; return where. Raises CommandError."""
     for candidate in _candidates(path):
         try:
-            with candidate.open("xb") as file:
-                file.write(content)
+            _write(candidate, content)
         except FileExistsError:
             continue
         except OSError as error:
@@ -69,9 +69,26 @@ def write_new(path: Path, content: bytes) -> Path:
     raise AssertionError("the candidates never end")
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole, or none."""
+    with path.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def _candidates(path: Path) -> itertools.chain[Path]:
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
     return itertools.chain([path], numbered)
+
+
+def _writable(folder: Path) -> Path:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CommandError(f"the folder {folder} cannot be written to by this user")
+    return folder
 
 
 def _make(folder: Path) -> None:

@@ -14,6 +14,7 @@ import uvicorn
 
 from imagegen_contract.catalog import CatalogError, UnknownModelError
 from imagegen_contract.flags import read_flags
+from imagegen_contract.program import run_program
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings, read_server_settings
 from imagegen_contract.settings import SettingsError
 from imagegen_server.app import Application
@@ -115,9 +116,8 @@ def _words(error: Exception) -> str:
 
 def run() -> None:
     """Run and leave without tearing the interpreter down: triton's bindings would print pages of leak warnings."""
-    code = main()
+    code = run_program("imagegen-server", main)
     logging.shutdown()
-    sys.stderr.flush()
     os._exit(code)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from imagegen_contract.flags import read_flags
+from imagegen_contract.program import run_program
 from imagegen_contract.settings import SettingsError, read_settings
 from imagegen_operator.cluster import Cluster, connect
 from imagegen_operator.controller import Controller
@@ -150,9 +151,8 @@ class _Process:
 
 def run() -> None:
     """Run and leave without waiting for kopf's thread, which has nothing to finish."""
-    code = main()
+    code = run_program("imagegen-operator", main)
     logging.shutdown()
-    sys.stderr.flush()
     os._exit(code)
 
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from imagegen_contract.api_keys import KeysError
 from imagegen_contract.flags import read_flags
+from imagegen_contract.program import run_program
 from imagegen_contract.settings import SettingsError, read_settings
 from imagegen_kube.connection import NoConnectionError, connect
 from imagegen_router.app import Application
@@ -107,7 +108,7 @@ def _is_loopback(host: str) -> bool:
 
 def run() -> None:
     """Run and leave."""
-    sys.exit(main())
+    sys.exit(run_program("imagegen-router", main))
 
 
 if __name__ == "__main__":
