@@ -145,7 +145,10 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
         flow_matching,
         "scheduler FlowMatchEulerDiscreteScheduler has no betas; the presets cannot be made from it",
     ),
-    "a UNet of other shapes": (edited("unet/config.json", cross_attention_dim=48), "unet cannot be loaded: "),
+    "a UNet of other shapes": (
+        edited("unet/config.json", cross_attention_dim=48),
+        "in the weights, and config.json wants (16, 48)",
+    ),
     "a distilled UNet that takes guidance as an input": (
         distilled,
         "UNets that take the guidance scale as an embedding (LCM distillations) are not supported",

@@ -36,10 +36,10 @@ def stable_diffusion(seed: int = 0, *, flags: bool | None = None) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return diffusers.StableDiffusionPipeline(
-            vae=_vae(scaling_factor=0.18215),
+            vae=vae(scaling_factor=0.18215),
             text_encoder=_lively(transformers.CLIPTextModel(_text_config(eos_token_id=2))),
             tokenizer=_tokenizer(),
-            unet=_unet(cross_attention_dim=_WIDTH),
+            unet=unet(cross_attention_dim=_WIDTH),
             scheduler=diffusers.PNDMScheduler(**_BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
             safety_checker=None if flags is None else safety_checker(flags=flags),
             feature_extractor=None if flags is None else _feature_extractor(),
@@ -85,7 +85,7 @@ def _xl(seed: int, scheduler: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return diffusers.StableDiffusionXLPipeline(
-            vae=_vae(scaling_factor=0.13025, force_upcast=True),
+            vae=vae(scaling_factor=0.13025, force_upcast=True),
             text_encoder=_lively(transformers.CLIPTextModel(_text_config(eos_token_id=2))),
             text_encoder_2=_lively(
                 transformers.CLIPTextModelWithProjection(_text_config(_SECOND_WIDTH, eos_token_id=2, hidden_act="gelu"))
@@ -93,7 +93,7 @@ def _xl(seed: int, scheduler: Any) -> Any:
             tokenizer=_tokenizer(),
             # Pads with a token of the vocabulary, so its padding is seen by the text encoder as text.
             tokenizer_2=_tokenizer(pad_token="!"),  # noqa: S106 - a token of text
-            unet=_unet(
+            unet=unet(
                 cross_attention_dim=_WIDTH + _SECOND_WIDTH,
                 addition_embed_type="text_time",
                 addition_time_embed_dim=8,
@@ -106,13 +106,28 @@ def _xl(seed: int, scheduler: Any) -> Any:
         )
 
 
+def text_encoder(width: int, *, projected: bool = False, **options: Any) -> Any:
+    """Return a text encoder whose states are ``width`` wide."""
+    model = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
+    return _lively(model(_text_config(width, eos_token_id=2, **options)))
+
+
+def tiny_vae() -> Any:
+    """Return a VAE of the small kind, which has no statistics of its latents."""
+    return diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+
+
 def _tokenizer(**options: str) -> Any:
     return transformers.CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer", **options)
 
 
 def _text_config(width: int = _WIDTH, **options: Any) -> Any:
     return transformers.CLIPTextConfig(
-        vocab_size=1536,
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=2,
@@ -120,7 +135,7 @@ def _text_config(width: int = _WIDTH, **options: Any) -> Any:
         max_position_embeddings=77,
         projection_dim=_WIDTH,
         bos_token_id=1534,
-        **options,
+        **{"vocab_size": 1536} | options,
     )
 
 
@@ -134,8 +149,9 @@ def _lively(encoder: Any) -> Any:
     return encoder
 
 
-def _unet(**options: Any) -> Any:
-    unet = diffusers.UNet2DConditionModel(
+def unet(**options: Any) -> Any:
+    """Return a UNet in which text matters."""
+    made = diffusers.UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -145,15 +161,16 @@ def _unet(**options: Any) -> Any:
         attention_head_dim=4,
         **options,
     )
-    for name, weights in unet.named_parameters():
+    for name, weights in made.named_parameters():
         # What the text says would drown in the picture's own noise.
         if "attn2" in name and weights.ndim == 2:
             weights.data *= 3
-    return unet
+    return made
 
 
-def _vae(**options: Any) -> Any:
-    vae = diffusers.AutoencoderKL(
+def vae(**options: Any) -> Any:
+    """Return a VAE that shrinks both sides by 8."""
+    made = diffusers.AutoencoderKL(
         sample_size=64,
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -163,8 +180,8 @@ def _vae(**options: Any) -> Any:
         **options,
     )
     # A random last layer paints grey; this one fills most of [-1, 1].
-    vae.decoder.conv_out.weight.data *= 3
-    return vae
+    made.decoder.conv_out.weight.data *= 3
+    return made
 
 
 def _feature_extractor() -> Any:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from imagegen_contract.image_size import ImageSize
-from imagegen_contract.samplers import Preset
+from imagegen_contract.samplers import PRESETS, Preset
 
 if TYPE_CHECKING:
     # numpy takes 0.15 s to import, and the server listens before anything needs it.
@@ -52,6 +52,10 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     native_size: ImageSize
     own_scheduler: Preset | None
     """The preset that the weights came with, None when it is none of ours."""
+    schedulers: tuple[Preset, ...] = PRESETS
+    """The presets that work with the weights' own noise schedule."""
+    noise_levels: int = 1000
+    """How many noise levels the model was trained with; a schedule has fewer steps than that."""
     device: str
     dtype: str
     prompt_tokens: int

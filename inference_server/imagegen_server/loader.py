@@ -52,16 +52,16 @@ class BackgroundLoader:
         pipe = await self._in_thread(self._pipelines.read, weights, spec, tell.stage("reading weights"))
         try:
             await self._place(pipe, tell.stage("placing weights"))
+            pipeline = await self._in_thread(self._pipelines.finish, pipe)
+            tell.stage("making a first picture")
+            for prove in self._pipelines.proving(pipe, pipeline, spec):
+                await self._engine.on_device(prove)
         except DeviceOutOfMemoryError:
             raise LoadError(
-                "the device has no memory for the weights, although the budget allows them; something else on the "
-                "device takes it, or memory_budget_mib is too large",
+                f"the device has no memory for the model ({tell.doing}), although the budget allows its weights; "
+                "something else on the device takes it, or memory_budget_mib is too large",
                 LoadFailure.OUT_OF_MEMORY,
             ) from None
-        pipeline = await self._engine.on_device(lambda: self._pipelines.finish(pipe))
-        tell.stage("making a first picture")
-        for prove in self._pipelines.proving(pipe, pipeline, spec):
-            await self._engine.on_device(prove)
         facts = self._pipelines.facts(pipe, pipeline)
         self._engine.learn(spec.id, facts.measured)
         return LoadedModel(facts=facts, pipeline=pipeline)

@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logging(settings.log_format, settings.log_level)
         for words in unknown:
             _LOG.warning("a setting was left out", extra={"setting": words})
-        _limit_threads(settings)
         process = _Process(settings)
         with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             runner.run(process.run())
@@ -66,6 +65,7 @@ class _Process:
         self._servers = [Server(app) for app, _ in listening]
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, self._signalled)
+        _limit_threads(settings)
         _LOG.info("settings", extra={"settings": msgspec.json.encode(settings).decode()})
         urls = dict(zip(("url", "management"), (url_of(bound) for _, bound in listening), strict=False))
         _LOG.info("listening", extra={**urls, "docs": "/docs", "cpu_seconds": round(time.process_time(), 3)})

@@ -68,7 +68,7 @@ def check_entry(request: GenerateImage, spec: ImageModelSpec) -> None:
     _size(request, spec, _UNKNOWN)
     scheduler = _scheduler(request, spec, _UNKNOWN)
     if request.scheduler or spec.inference.scheduler:
-        _steps(request, spec, scheduler)
+        _steps(request, spec, _UNKNOWN, scheduler)
 
 
 def output_options(request: GenerateImage, spec: ImageModelSpec) -> OutputOptions:
@@ -100,7 +100,7 @@ def resolve_generation(
         prompt=_full_prompt(request, spec),
         negative_prompt=_negative_prompt(request, spec, guidance),
         size=_size(request, spec, facts),
-        steps=_steps(request, spec, scheduler),
+        steps=_steps(request, spec, facts, scheduler),
         guidance_scale=guidance,
         scheduler=scheduler,
         seeds=_seeds(request, draw_seed),
@@ -121,14 +121,19 @@ def default_size(spec: ImageModelSpec, facts: ModelFacts) -> ImageSize:
     return spec.default_size or nearest_valid(facts.native_size, max_pixels(spec, facts))
 
 
-def allowed_schedulers(spec: ImageModelSpec) -> tuple[Preset, ...]:
-    """Return the presets that a request for the model may name."""
-    return spec.inference.schedulers or PRESETS
+def allowed_schedulers(spec: ImageModelSpec, facts: ModelFacts = _UNKNOWN) -> tuple[Preset, ...]:
+    """Return the presets that a request for the model may name: those of its entry that work with its weights."""
+    return tuple(preset for preset in spec.inference.schedulers or PRESETS if preset in facts.schedulers)
+
+
+def max_steps(spec: ImageModelSpec, facts: ModelFacts) -> int:
+    """Return the most steps that a request for the model may ask for, whatever its sampler."""
+    return min(spec.inference.max_steps, facts.noise_levels - 1)
 
 
 def default_scheduler(spec: ImageModelSpec, facts: ModelFacts) -> Preset:
     """Return the preset of requests that name none: the entry's, else the weights' own where the entry allows it."""
-    allowed = allowed_schedulers(spec)
+    allowed = allowed_schedulers(spec, facts)
     if spec.inference.scheduler is not None:
         return spec.inference.scheduler
     return facts.own_scheduler if facts.own_scheduler in allowed else allowed[0]
@@ -163,7 +168,7 @@ def _guidance(request: GenerateImage, spec: ImageModelSpec) -> float:
 
 
 def _scheduler(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) -> Preset:
-    allowed = allowed_schedulers(spec)
+    allowed = allowed_schedulers(spec, facts)
     if request.scheduler is None:
         return default_scheduler(spec, facts)
     preset = resolve_preset(request.scheduler)
@@ -173,9 +178,9 @@ def _scheduler(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts) 
     return preset
 
 
-def _steps(request: GenerateImage, spec: ImageModelSpec, scheduler: Preset) -> int:
+def _steps(request: GenerateImage, spec: ImageModelSpec, facts: ModelFacts, scheduler: Preset) -> int:
     fewest, most = step_limits(scheduler)
-    most = min(most, spec.inference.max_steps)
+    most = min(most, max_steps(spec, facts))
     if request.num_inference_steps is None:
         return min(max(spec.steps_for(_QUALITIES[request.quality or "auto"]), fewest), most)
     if not fewest <= request.num_inference_steps <= most:

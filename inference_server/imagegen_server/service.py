@@ -14,7 +14,7 @@ from imagegen_server.images import ImageLimits, Images
 from imagegen_server.lifecycle import Lifecycle
 from imagegen_server.metrics import Metrics
 from imagegen_server.models import ModelStore
-from imagegen_server.parameters import allowed_schedulers, default_scheduler, default_size, max_pixels
+from imagegen_server.parameters import allowed_schedulers, default_scheduler, default_size, max_pixels, max_steps
 from imagegen_web.errors import ApiError
 
 
@@ -136,10 +136,10 @@ class Service:
             steps=spec.inference.steps,
             guidance_scale=spec.inference.guidance_scale,
             scheduler=default_scheduler(spec, facts) if facts else spec.inference.scheduler,
-            schedulers=allowed_schedulers(spec),
+            schedulers=allowed_schedulers(spec, facts) if facts else allowed_schedulers(spec),
             limits=ModelLimits(
                 max_pixels=max_pixels(spec, facts),
-                max_steps=spec.inference.max_steps,
+                max_steps=max_steps(spec, facts),
                 max_guidance_scale=spec.inference.max_guidance_scale,
                 size_multiple=SIZE_MULTIPLE,
             )

@@ -4,6 +4,7 @@ A model that cannot fit is refused in milliseconds then, and not after ten secon
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagegen_contract.image_model import ImageModelSpec
@@ -12,6 +13,7 @@ from imagegen_server.errors import ExceedsBudget
 from imagegen_server.machine import host_memory
 from imagegen_server.pipelines.components import Component, plan_folder
 from imagegen_server.sources import Weights
+from imagegen_server.sources.checkpoints import UNET, VAE, checkpoint_header
 
 HOST_SHARE = 0.5
 """Of what the process may use of the host's memory, for weights: a large picture takes as much again, and others run on
@@ -27,11 +29,8 @@ def check_budget(
     weights: Weights, spec: ImageModelSpec, settings: ServerSettings, devices: Path = Path("/dev")
 ) -> None:
     """Raise ExceedsBudget for weights that are sure to be too large, and LoadError for those that are no good."""
-    if weights.config is not None:
-        return
     budget, itemsize = _budget(settings, devices), _itemsize(settings, devices)
-    plan = plan_folder(weights.path, weights.variant, safety_checker=spec.inference.safety_checker)
-    need = sum(bytes_of(component, itemsize) for component in plan.components)
+    need = sum(bytes_of(component, itemsize) for component in _components(weights, spec))
     if budget and need > budget:
         raise ExceedsBudget(need, budget)
 
@@ -48,6 +47,22 @@ def bytes_of(component: Component, itemsize: int) -> int:
 def bytes_in_files(component: Component) -> int:
     """Return the bytes that are read of a component's files."""
     return sum(tensor.bytes_in_file for tensor in component.tensors)
+
+
+def _components(weights: Weights, spec: ImageModelSpec) -> Sequence[Component]:
+    """Return what is loaded of a folder, and of a checkpoint what is sure to be."""
+    if weights.config is None:
+        return plan_folder(weights.path, weights.variant, safety_checker=spec.inference.safety_checker).components
+    header = checkpoint_header(weights.path)
+    parts = {"unet": UNET, "vae": VAE}
+    return [
+        Component(
+            name=name,
+            class_name="",
+            tensors=tuple(tensor for key, tensor in header.items() if key.startswith(prefix)),
+        )
+        for name, prefix in parts.items()
+    ]
 
 
 def _budget(settings: ServerSettings, devices: Path) -> int:

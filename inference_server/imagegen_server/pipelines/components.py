@@ -4,10 +4,9 @@ Classes are taken from the lists here and nowhere else: an index of weights can 
 whoever follows it runs code of others.
 """
 
-import errno
 import json
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import msgspec
 
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.errors import LoadError
-from imagegen_server.sources.safetensors_header import HeaderError, Tensor, read_header
+from imagegen_server.sources.safetensors_header import Header, HeaderError, Tensor, read_header
 
 _ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 _TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
@@ -40,6 +39,15 @@ _REQUIRED = {
 }
 """The pipelines that are supported, and what each cannot do without."""
 
+_OPTIONAL = {"StableDiffusionPipeline": (), "StableDiffusionXLPipeline": ("text_encoder", "tokenizer")}
+"""What each may lack, and is then told that it lacks."""
+
+_EXTRAS = ("tokenizer", "tokenizer_2", "feature_extractor")
+"""The components that are files of text."""
+
+_SWITCHES = ("force_zeros_for_empty_prompt", "requires_safety_checker")
+"""What an index says besides components."""
+
 _STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -49,7 +57,8 @@ _STEMS = {
 }
 """The components that have weights, and how their files are called."""
 
-_HALF = "fp16"
+_VARIANTS = ("fp16", "bf16", "fp32", "non_ema")
+"""The variants of weights that people publish, the best one first, where there are no plain ones."""
 
 
 class WeightsError(LoadError):
@@ -69,10 +78,15 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to load: the diffusers class, its components with weights, and what it gets besides."""
+    """What to load: the diffusers class of the pipeline, its components, and what it gets besides.
+
+    ``scheduler`` is that component's class, ``extras`` are the classes of the other ones without weights.
+    """
 
     pipeline: str
+    scheduler: str
     components: tuple[Component, ...]
+    extras: dict[str, str]
     arguments: dict[str, Any]
 
 
@@ -82,11 +96,20 @@ def plan_folder(folder: Path, variant: str, *, safety_checker: bool) -> Plan:
     A component that has no files of ``variant`` is taken from those it has.
     """
     pipeline, classes = read_index(folder)
-    arguments = pipeline_arguments(pipeline, safety_checker=safety_checker and "safety_checker" in classes)
+    checked = safety_checker and "safety_checker" in classes
+    arguments = _switches(folder) | pipeline_arguments(pipeline, safety_checker=checked)
     check_tokenizers(folder, classes)
     used = {name: class_name for name, class_name in classes.items() if name in _STEMS and name not in arguments}
     components = [_component(folder / name, class_name, variant) for name, class_name in used.items()]
-    return Plan(pipeline=pipeline, components=tuple(components), arguments=arguments)
+    if checked:
+        _check_feature_extractor(folder, classes)
+    return Plan(
+        pipeline=pipeline,
+        scheduler=classes["scheduler"],
+        components=tuple(components),
+        extras={name: class_name for name, class_name in classes.items() if name in _EXTRAS and name not in arguments},
+        arguments={name: None for name in _OPTIONAL[pipeline] if name not in classes} | arguments,
+    )
 
 
 def pipeline_arguments(pipeline: str, *, safety_checker: bool) -> dict[str, Any]:
@@ -124,6 +147,21 @@ def check_tokenizers(folder: Path, classes: Mapping[str, str]) -> None:
             raise WeightsError(f"{name}: has neither tokenizer.json nor vocab.json with merges.txt")
 
 
+def _switches(folder: Path) -> dict[str, bool]:
+    """Return what the index says besides components: how an absent negative prompt is meant, and the like."""
+    index = read_json(folder / "model_index.json")
+    return {name: index[name] for name in _SWITCHES if isinstance(index.get(name), bool)}
+
+
+def _check_feature_extractor(folder: Path, classes: Mapping[str, str]) -> None:
+    """Raise WeightsError when what prepares pictures for the safety checker is missing."""
+    if "feature_extractor" not in classes or not (folder / "feature_extractor" / "preprocessor_config.json").is_file():
+        raise WeightsError(
+            "feature_extractor: is missing, and the safety checker needs it; add its folder and its line in "
+            "model_index.json, or turn the checker off with inference.safetyChecker: false in the model's entry"
+        )
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object that a configuration file holds; raise WeightsError."""
     try:
@@ -133,21 +171,6 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{file.name} cannot be read: it holds no JSON object")
     return content
-
-
-@contextmanager
-def load_errors(what: str) -> Generator[None]:
-    """Turn whatever the libraries raise (safetensors has an error of its own) into a WeightsError in one line."""
-    try:
-        yield
-    except LoadError:
-        raise
-    except Exception as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if _is_out_of_memory(error):
-            message = f"{what} cannot be loaded: this machine has no memory for it: {first_line}"
-            raise WeightsError(message, LoadFailure.OUT_OF_MEMORY) from None
-        raise WeightsError(f"{what} cannot be loaded: {first_line}") from error
 
 
 def _classes(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -168,16 +191,22 @@ def _classes(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, class_name
 
 
+def named_tensors(folder: Path, variant: str) -> dict[str, Tensor]:
+    """Return the tensors of the component in ``folder`` by name; raise WeightsError."""
+    _, files = _files(folder, variant)
+    return {name: tensor for file in files for name, tensor in _tensors(folder.name, file).items()}
+
+
 def _component(folder: Path, class_name: str, variant: str) -> Component:
     used, files = _files(folder, variant)
-    tensors = [tensor for file in files for tensor in _tensors(folder.name, file)]
+    tensors = [tensor for file in files for tensor in _tensors(folder.name, file).values()]
     return Component(name=folder.name, class_name=class_name, tensors=tuple(tensors), variant=used)
 
 
 def _files(folder: Path, variant: str) -> tuple[str, list[Path]]:
     """Return the variant of a component that there is, the wanted one first, and its files."""
     stem = _STEMS[folder.name]
-    for each in dict.fromkeys((variant, "", _HALF)):
+    for each in dict.fromkeys((variant, "", *_VARIANTS, *_lone_variant(folder, stem))):
         dotted = f".{each}" if each else ""
         single, shards = folder / f"{stem}{dotted}.safetensors", folder / f"{stem}.safetensors.index{dotted}.json"
         if single.is_file():
@@ -185,7 +214,19 @@ def _files(folder: Path, variant: str) -> tuple[str, list[Path]]:
         if shards.is_file():
             return each, _shards(shards)
     _check_no_pickles(folder)
-    raise WeightsError(f"{folder.name}: there is no {stem}.safetensors in its folder")
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    there = f"; it has {', '.join(others)}, and which of them to take is not clear" if others else ""
+    raise WeightsError(
+        f"{folder.name}: there is no {stem}.safetensors in its folder{there}; download the whole folder, or save the "
+        "pipeline with safe_serialization=True"
+    )
+
+
+def _lone_variant(folder: Path, stem: str) -> list[str]:
+    """Return the variant of a component's only file; what the variant is called does not matter then."""
+    files = [path.name for path in folder.glob("*.safetensors")]
+    found = re.fullmatch(rf"{stem}\.([^.]+)\.safetensors", files[0]) if len(files) == 1 else None
+    return [found[1]] if found else []
 
 
 def _shards(index: Path) -> list[Path]:
@@ -200,9 +241,9 @@ def _shards(index: Path) -> list[Path]:
     return files
 
 
-def _tensors(component: str, file: Path) -> list[Tensor]:
+def _tensors(component: str, file: Path) -> Header:
     try:
-        return list(read_header(file).values())
+        return read_header(file)
     except HeaderError as error:
         raise WeightsError(f"{component}: {file.name} {error}") from None
     except OSError as error:
@@ -222,10 +263,3 @@ def _check_no_pickles(folder: Path) -> None:
 def _foreign_code(what: str) -> WeightsError:
     message = f"{what} is code of its own, which is never run; supported: {', '.join(_REQUIRED)}"
     return WeightsError(message, LoadFailure.UNSAFE_WEIGHTS)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether the host ran out of memory: Python, torch's allocator and mmap each say it in their own way."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imagegen_server.errors import NonFiniteOutput
+
 
 def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Decode latents [1, channels, h, w] to a picture [1, 3, 8h, 8w], float32 in [0, 1].
 
-    The VAE's own statistics are undone first where its configuration has them, as SDXL's pipeline does.
+    The VAE's own statistics are undone first where its configuration has them, as SDXL's pipeline does. Raises
+    NonFiniteOutput for a picture with NaN or infinity, which as a file would be black.
     """
     config = vae.config
     scaled = latents / config.scaling_factor
@@ -18,6 +21,8 @@ def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     if mean is not None and std is not None:
         scaled = scaled * _per_channel(std, latents) + _per_channel(mean, latents)
     decoded = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+    if not bool(torch.isfinite(decoded).all()):
+        raise NonFiniteOutput
     return (decoded.float() * 0.5 + 0.5).clamp(0, 1)
 
 

@@ -1,7 +1,8 @@
 """Weights to a pipeline that the engine can drive: which family, which number formats, which device."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +19,17 @@ import diffusers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
 from imagegen_contract.image_model import ImageModelSpec
-from imagegen_contract.image_size import SIZE_MULTIPLE, ImageSize
+from imagegen_contract.image_size import ImageSize
 from imagegen_server.generation import ModelFacts
-from imagegen_server.jobs import Pipeline
 from imagegen_server.pipelines import memory
-from imagegen_server.pipelines.components import Component, Plan, WeightsError, load_errors, plan_folder
+from imagegen_server.pipelines.compatibility import check_compatible, check_whole
+from imagegen_server.pipelines.components import Component, Plan, WeightsError, named_tensors, plan_folder
+from imagegen_server.pipelines.declarations import check_folder
 from imagegen_server.pipelines.device import choose_device, choose_dtype, device_errors, dtype_name
+from imagegen_server.pipelines.library_errors import load_errors
+from imagegen_server.pipelines.own_scheduler import read_own_scheduler
 from imagegen_server.pipelines.prompts import MAX_WINDOWS, Windows
-from imagegen_server.pipelines.samplers import Samplers
+from imagegen_server.pipelines.proof import Proof, Provable, check_samplers
 from imagegen_server.pipelines.single_file import plan_checkpoint, read_checkpoint
 from imagegen_server.pipelines.stable_diffusion import StableDiffusion
 from imagegen_server.pipelines.stable_diffusion_xl import StableDiffusionXL
@@ -40,10 +44,9 @@ def _unheard(done: int, total: int) -> None:
     """Take no note."""
 
 
-class LoadedPipeline(Pipeline, Protocol):
+class LoadedPipeline(Provable, Protocol):
     """What every family has besides the engine's three methods."""
 
-    samplers: Samplers
     windows: Windows
 
     def count_tokens(self, text: str) -> int:
@@ -63,10 +66,17 @@ _CLASSES: dict[str, Any] = {
     "StableDiffusionSafetyChecker": StableDiffusionSafetyChecker,
 }
 
+_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor", "CLIPTokenizerFast": "CLIPTokenizer"}
+"""What transformers calls today what older indexes name."""
+
 _FAMILIES: dict[str, Callable[[Any], LoadedPipeline]] = {
     "StableDiffusionPipeline": StableDiffusion,
     "StableDiffusionXLPipeline": StableDiffusionXL,
 }
+
+
+_USUAL_SAMPLES = {"StableDiffusionPipeline": 64, "StableDiffusionXLPipeline": 128}
+"""Sides of the latents that the families were trained at: 512x512 and 1024x1024."""
 
 
 class PipelineLoader:
@@ -80,6 +90,7 @@ class PipelineLoader:
         self._dtype = choose_dtype(dtype, self._device)
         self._grown: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         """By how many bytes the device's allocator grew while each pipeline was placed."""
+        self._proofs: WeakKeyDictionary[Any, Proof] = WeakKeyDictionary()
         diffusers.utils.logging.set_verbosity_error()
         diffusers.utils.logging.disable_progress_bar()
         # What was imported lives as long as the process: the collector need not look at it again.
@@ -111,7 +122,7 @@ class PipelineLoader:
             pipe = self._read_folder(weights.path, plan, report)
         else:
             pipe = read_checkpoint(weights.path, weights.config, plan, self._dtype)
-        _check_supported(pipe)
+        check_compatible(pipe)
         return pipe
 
     def placing(self, pipe: Any) -> list[Callable[[], None]]:
@@ -128,16 +139,29 @@ class PipelineLoader:
         return [memory.tensor_bytes([module]) for module in memory.modules_of(pipe)]
 
     def finish(self, pipe: Any) -> LoadedPipeline:
-        """Return what the engine drives of a pipeline that is on the device. Device thread only."""
+        """Return what the engine drives of a pipeline that is on the device. Not device work: any thread will do."""
         return _FAMILIES[type(pipe).__name__](pipe)
+
+    def proving(self, pipe: Any, loaded: LoadedPipeline, spec: ImageModelSpec) -> Iterator[Callable[[], None]]:
+        """Yield the calls that prove that the model can make a picture, each when the one before has run.
+
+        Device thread only, but for the iteration itself; both raise LoadError, calls DeviceOutOfMemoryError, too. What
+        they measured is among the ``facts`` after that.
+        """
+        check_samplers(loaded.samplers, spec)
+        proof = Proof(loaded, spec, spec.default_size or _native_size(pipe), partial(_finish, self._device))
+        yield from proof.pieces()
+        self._proofs[pipe] = proof
 
     def facts(self, pipe: Any, loaded: LoadedPipeline) -> ModelFacts:
         """Return what is known of the model now."""
-        sample = pipe.unet.config.sample_size
-        height, width = (sample, sample) if isinstance(sample, int) else sample
+        proof = self._proofs.get(pipe)
         return ModelFacts(
-            native_size=ImageSize(width * 8, height * 8),
+            native_size=_native_size(pipe),
             own_scheduler=loaded.samplers.own_preset,
+            schedulers=loaded.samplers.offered,
+            noise_levels=loaded.samplers.noise_levels,
+            measured=proof.measured if proof else (),
             device=self._device.type,
             dtype=dtype_name(self._dtype),
             prompt_tokens=MAX_WINDOWS * loaded.windows.text_length,
@@ -156,16 +180,22 @@ class PipelineLoader:
         for component in plan.components:
             parts[component.name] = self._read_component(folder, component)
             report(sum(sizes[name] for name in parts), sum(sizes.values()))
+        parts["scheduler"] = read_own_scheduler(folder, plan.scheduler)
+        for name, class_name in plan.extras.items():
+            with load_errors(name):
+                reader: Any = getattr(transformers, _RENAMED.get(class_name, class_name))
+                parts[name] = reader.from_pretrained(folder / name, local_files_only=True)
         with load_errors("the pipeline"):
-            return getattr(diffusers, plan.pipeline).from_pretrained(folder, **parts, **plan.arguments, **_LOCAL)
+            # Not by from_pretrained, which insists on the classes of the index, also where their library is missing.
+            return getattr(diffusers, plan.pipeline)(**parts | plan.arguments)
 
     def _read_component(self, folder: Path, component: Component) -> Any:
         options: dict[str, Any] = {"variant": component.variant or None, "dtype": self._format(component.name)}
-        with load_errors(component.name):
+        with load_errors(component.name), _misfits_explained(folder / component.name, component):
             part, report = _CLASSES[component.class_name].from_pretrained(
                 folder / component.name, output_loading_info=True, **options, **_LOCAL
             )
-        _check_whole(component.name, sorted(report["missing_keys"]))
+        check_whole(component.name, sorted(report["missing_keys"]))
         return part
 
     def _format(self, component: str) -> torch.dtype:
@@ -179,35 +209,63 @@ class PipelineLoader:
         self._grown[pipe] += memory.allocated_bytes(self._device) - before
 
 
+def _native_size(pipe: Any) -> ImageSize:
+    """Return the size that the UNet was trained at; the family's where its configuration has none that makes sense."""
+    sample = pipe.unet.config.sample_size
+    sides = [sample, sample] if isinstance(sample, int) else list(sample) if isinstance(sample, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        sides = [_USUAL_SAMPLES[type(pipe).__name__]] * 2
+    height, width = sides
+    return ImageSize(width * 8, height * 8)
+
+
+def _finish(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def _plan(weights: Weights, spec: ImageModelSpec) -> Plan:
     if weights.config is not None:
         return plan_checkpoint(weights.path, weights.config)
-    return plan_folder(weights.path, weights.variant, safety_checker=spec.inference.safety_checker)
+    plan = plan_folder(weights.path, weights.variant, safety_checker=spec.inference.safety_checker)
+    check_folder(weights.path)
+    return plan
 
 
-def _check_supported(pipe: Any) -> None:
-    """Raise WeightsError for weights that these pipelines would use wrongly, or that are not whole."""
-    unet, channels = pipe.unet.config, pipe.vae.config.latent_channels
-    if unet.time_cond_proj_dim is not None:
-        raise WeightsError("UNets that take the guidance scale as an embedding (LCM distillations) are not supported")
-    if unet.in_channels != channels:
-        raise WeightsError(
-            f"the UNet takes {unet.in_channels} channels and the latents have {channels}; UNets that also take a "
-            "picture (inpainting, editing, upscaling) are not supported"
-        )
-    if pipe.vae_scale_factor != SIZE_MULTIPLE:
-        raise WeightsError(f"the VAE shrinks both sides by {pipe.vae_scale_factor}; only {SIZE_MULTIPLE} is supported")
-    if "beta_schedule" not in pipe.scheduler.config:
-        raise WeightsError(
-            f"scheduler {type(pipe.scheduler).__name__} has no betas; the presets cannot be made from it"
-        )
-    for name, part in pipe.components.items():
-        if isinstance(part, torch.nn.Module):
-            # What a file lacks, diffusers leaves without memory.
-            _check_whole(name, [key for key, tensor in part.state_dict().items() if tensor.is_meta])
+@contextmanager
+def _misfits_explained(folder: Path, component: Component) -> Generator[None]:
+    """Say which tensor does not fit the configuration, where that is why the component cannot be loaded."""
+    try:
+        yield
+    except Exception:
+        if (misfit := _misfit(folder, component)) is not None:
+            name, there, wanted = misfit
+            raise WeightsError(
+                f"{component.name}: tensor {name} is {there} in the weights, and config.json wants {wanted}; take the "
+                "whole folder from one model"
+            ) from None
+        raise
 
 
-def _check_whole(component: str, missing: list[str]) -> None:
-    if missing:
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise WeightsError(f"{component}: tensors are missing from the weights: {missing[0]}{more}")
+def _misfit(folder: Path, component: Component) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
+    """Return a tensor whose shape is not the one that the configuration wants: name, shape, wanted shape."""
+    model = _CLASSES[component.class_name]
+    try:
+        with torch.device("meta"):
+            config = model.load_config(folder) if hasattr(model, "load_config") else None
+            empty = model.from_config(config) if config else model(model.config_class.from_pretrained(folder))
+    except Exception:  # noqa: BLE001 - a configuration that makes no model: that is the error to tell of
+        return None
+    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    there = {
+        name.removeprefix("text_model."): each.shape for name, each in named_tensors(folder, component.variant).items()
+    }
+    misfits = (
+        (name, there[short], shape)
+        for name, shape in wanted.items()
+        if (short := name.removeprefix("text_model.")) in there and there[short] != shape
+    )
+    return next(misfits, None)

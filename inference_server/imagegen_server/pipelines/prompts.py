@@ -5,10 +5,12 @@ tokens, each encoded on its own with its begin and end, and the states are joine
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import torch
+
+from imagegen_server.pipelines.components import WeightsError
 
 MAX_WINDOWS = 4
 _CACHED_PROMPTS = 64
@@ -18,13 +20,20 @@ _CACHED_PROMPTS = 64
 class Windows:
     """One tokenizer's view of prompts. Safe from any thread: it only reads."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        """``tokenizer`` is a transformers CLIPTokenizer."""
-        self._begin: int = tokenizer.bos_token_id
-        self._end: int = tokenizer.eos_token_id
-        self._pad: int = tokenizer.pad_token_id
-        self.length: int = tokenizer.model_max_length
+    def __init__(self, tokenizer: Any, positions: int) -> None:
+        """``tokenizer`` is a transformers CLIPTokenizer, ``positions`` is how many ids its text encoder reads at once.
+
+        A tokenizer that does not say how long a text may be (it then says 1e30) leaves that to the encoder. Raises
+        WeightsError for one that cannot make a window.
+        """
+        self._begin, self._end, self._pad = _special_tokens(tokenizer)
+        self.length: int = min(tokenizer.model_max_length, positions)
         self.text_length = self.length - 2
+        if self.text_length < 1:
+            raise WeightsError(
+                f"tokenizer: a text of {self.length} tokens has no room for words between its begin and end; set "
+                "model_max_length in tokenizer_config.json (77 for CLIP)"
+            )
         # The Rust tokenizer without the Python object round it, whose calls set padding and truncation on a shared
         # state and so are not safe from two threads.
         self._rust = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
@@ -50,6 +59,24 @@ class Windows:
     def _window(self, tokens: list[int]) -> list[int]:
         padding = [self._pad] * (self.text_length - len(tokens))
         return [self._begin, *tokens, self._end, *padding]
+
+
+def shared_length(readers: Iterable[tuple[Any, Any]]) -> int:
+    """Return the window that all (tokenizer, text encoder) pairs can read: their states are joined side by side."""
+    return min(
+        min(tokenizer.model_max_length, encoder.config.max_position_embeddings) for tokenizer, encoder in readers
+    )
+
+
+def _special_tokens(tokenizer: Any) -> tuple[int, int, int]:
+    """Return the ids of begin, end and padding; raise WeightsError for a tokenizer without one of them."""
+    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if not all(isinstance(each, int) for each in ids):
+        raise WeightsError(
+            "tokenizer: has no token for begin, end or padding; take the tokenizer folder of the model that these "
+            "weights were made from (bos_token, eos_token and pad_token in tokenizer_config.json)"
+        )
+    return ids
 
 
 class PromptCache:

@@ -7,24 +7,23 @@ from typing import Any
 import diffusers
 import torch
 
+from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.pipelines.components import (
     Component,
     Plan,
     WeightsError,
     check_tokenizers,
-    load_errors,
     pipeline_arguments,
     read_index,
-    read_json,
 )
+from imagegen_server.pipelines.declarations import check_file
+from imagegen_server.pipelines.library_errors import load_errors
+from imagegen_server.pipelines.own_scheduler import read_own_scheduler
 from imagegen_server.sources.checkpoints import UNET, VAE, Family, checkpoint_header, family_in
 from imagegen_server.sources.safetensors_header import Header
 
 _UNUSED = ("cond_stage_model.model.transformer.resblocks.23.", "cond_stage_model.model.text_projection")
 """The last layer of the text encoder of Stable Diffusion 2.x, which is not used: the one before it is what is read."""
-
-_VELOCITY = "v_pred"
-"""The name of an empty tensor by which a file says that its UNet predicts velocities, not noise."""
 
 
 def plan_checkpoint(file: Path, config: Path) -> Plan:
@@ -40,10 +39,12 @@ def plan_checkpoint(file: Path, config: Path) -> Plan:
     if classes["vae"] != "AutoencoderKL":
         raise WeightsError(f"vae: class {classes['vae']} of the configuration cannot be loaded from a single file")
     check_tokenizers(config, classes)
-    _check_prediction(file, header, config)
+    check_file(file, config, file.name)
     return Plan(
         pipeline=pipeline,
+        scheduler=classes["scheduler"],
         components=tuple(_components(header, family, classes)),
+        extras={},
         arguments=pipeline_arguments(pipeline, safety_checker=False),
     )
 
@@ -58,9 +59,10 @@ def read_checkpoint(file: Path, config: Path, plan: Plan, dtype: torch.dtype) ->
     _check_fits(file, unet, plan)
     vae = read(diffusers.AutoencoderKL, "vae", torch.float32)
     pipeline: Any = getattr(diffusers, plan.pipeline)
+    parts = {"unet": unet, "vae": vae, "scheduler": read_own_scheduler(config, plan.scheduler)}
     with load_errors(file.name):
         return pipeline.from_single_file(
-            str(file), config=str(config), unet=unet, vae=vae, dtype=dtype, local_files_only=True, **plan.arguments
+            str(file), config=str(config), dtype=dtype, local_files_only=True, **parts, **plan.arguments
         )
 
 
@@ -73,8 +75,11 @@ def _read_component(file: Path, config: Path, model: Any, name: str, dtype: torc
     except WeightsError as error:
         if isinstance(error.__cause__, NotImplementedError):
             # diffusers leaves what the file lacks without memory, and torch cannot move that.
-            raise WeightsError(f"{name}: tensors are missing from {file.name}") from None
-        raise
+            message = f"{name}: tensors are missing from {file.name}; download it again, or use a whole model"
+            raise WeightsError(message) from None
+        if error.reason is LoadFailure.OUT_OF_MEMORY:
+            raise
+        raise WeightsError(f"{error}; field config of the model's entry must name a configuration that fits") from None
 
 
 def _check_fits(file: Path, unet: torch.nn.Module, plan: Plan) -> None:
@@ -103,15 +108,3 @@ def _components(header: Header, family: Family, classes: dict[str, str]) -> list
         for name, prefix in prefixes.items()
         if name in classes
     ]
-
-
-def _check_prediction(file: Path, header: Header, config: Path) -> None:
-    """Raise WeightsError when the file and the configuration differ in what the UNet predicts: it would paint noise."""
-    if _VELOCITY not in header:
-        return
-    scheduler = read_json(config / "scheduler" / "scheduler_config.json")
-    if scheduler.get("prediction_type") != "v_prediction":
-        raise WeightsError(
-            f"{file.name} predicts velocities (it has a tensor {_VELOCITY}), and the scheduler of its configuration is "
-            "for noise; field config of the model's entry must name one with prediction_type v_prediction"
-        )

@@ -23,7 +23,7 @@ class StableDiffusion:
     def __init__(self, pipe: Any) -> None:
         """``pipe`` is the diffusers pipeline, on its device."""
         self.samplers = Samplers(pipe.scheduler)
-        self.windows = Windows(pipe.tokenizer)
+        self.windows = Windows(pipe.tokenizer, pipe.text_encoder.config.max_position_embeddings)
         self._pipe = pipe
         self._cache = PromptCache()
 
@@ -47,11 +47,16 @@ class StableDiffusion:
 
     def picture(self, row: LatentRow) -> NDArray[np.uint8]:
         """Decode a finished row; raise ContentPolicy when the safety checker flags it."""
+        picture = self.decoded(row)
         with torch.inference_mode(), device_errors():
-            picture = to_uint8(decode(self._pipe.vae, row.finished_latents()))
             if self._pipe.safety_checker is not None and self._flagged(picture):
                 raise ContentPolicy
             return picture
+
+    def decoded(self, row: LatentRow) -> NDArray[np.uint8]:
+        """Decode a finished row, which no safety checker has seen: never to be shown to anybody."""
+        with torch.inference_mode(), device_errors():
+            return to_uint8(decode(self._pipe.vae, row.finished_latents()))
 
     def _conditioning(self, generation: Generation) -> tuple[Conditioning, Conditioning | None]:
         """Return what steers prompt and negative; the shorter of the two is filled with empty windows."""
@@ -65,7 +70,7 @@ class StableDiffusion:
 
     def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         encoder = self._pipe.text_encoder
-        states = encoder(windows.to(encoder.device))[0]
+        states = encoder(windows.to(encoder.device)).last_hidden_state
         return states.reshape(1, -1, states.shape[-1])
 
     def _flagged(self, picture: NDArray[np.uint8]) -> bool:

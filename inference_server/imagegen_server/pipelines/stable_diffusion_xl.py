@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from imagegen_contract.image_size import ImageSize
 from imagegen_server.generation import Generation
+from imagegen_server.pipelines.compatibility import readers_of
 from imagegen_server.pipelines.decoding import decode, to_uint8
 from imagegen_server.pipelines.denoising import Conditioning, LatentRow, Steering, evaluate, latent_shape
 from imagegen_server.pipelines.device import device_errors
-from imagegen_server.pipelines.prompts import PromptCache, Windows
+from imagegen_server.pipelines.prompts import PromptCache, Windows, shared_length
 from imagegen_server.pipelines.samplers import Samplers
 
 _PENULTIMATE = -2
@@ -25,11 +26,9 @@ class StableDiffusionXL:
     def __init__(self, pipe: Any) -> None:
         """``pipe`` is the diffusers pipeline, on its device."""
         self.samplers = Samplers(pipe.scheduler)
-        self._readers = [
-            (Windows(tokenizer), encoder)
-            for tokenizer, encoder in ((pipe.tokenizer, pipe.text_encoder), (pipe.tokenizer_2, pipe.text_encoder_2))
-            if encoder is not None
-        ]
+        readers = [(tokenizer, encoder) for _, tokenizer, encoder in readers_of(pipe)]
+        positions = shared_length(readers)
+        self._readers = [(Windows(tokenizer, positions), encoder) for tokenizer, encoder in readers]
         self.windows = self._readers[0][0]
         self._pipe = pipe
         self._cache = PromptCache()
@@ -53,6 +52,10 @@ class StableDiffusionXL:
             evaluate(self._pipe.unet, rows)
 
     def picture(self, row: LatentRow) -> NDArray[np.uint8]:
+        """Decode a finished row; there is no safety checker for SDXL."""
+        return self.decoded(row)
+
+    def decoded(self, row: LatentRow) -> NDArray[np.uint8]:
         """Decode a finished row."""
         with torch.inference_mode(), device_errors():
             return to_uint8(decode(self._pipe.vae, row.finished_latents()))
@@ -85,13 +88,11 @@ class StableDiffusionXL:
     def _encode(self, text: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the joined states [1, sequence, width] and the first window's pooled text [1, width]."""
         joined: list[torch.Tensor] = []
-        pooled: torch.Tensor | None = None
+        pooled = torch.empty(0)
         for windows, encoder in self._readers:
             output = encoder(windows.windows(text, count).to(encoder.device), output_hidden_states=True)
             states = output.hidden_states[_PENULTIMATE]
             joined.append(states.reshape(1, -1, states.shape[-1]))
-            if output[0].ndim == 2:
-                pooled = output[0][:1]
-        if pooled is None:
-            raise ValueError("the second text encoder of an SDXL model must have a projection")
+            # The first encoder's output[0] are its states; the second one's is the projected, pooled text.
+            pooled = output[0][:1]
         return torch.cat(joined, dim=-1), pooled

@@ -56,18 +56,21 @@ FAMILIES = (
     ),
 )
 
-_PARTS = {"UNet": (UNET,), "VAE": (VAE,), "text encoder": ("cond_stage_model.", "conditioner.")}
+_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.", "text_encoders.")
+_PARTS = {"UNet": (UNET,), "VAE": (VAE,), "text encoder": _TEXT_ENCODERS}
 """How the tensors of each part begin."""
 
 _OTHERS = {
     "a LoRA, which changes a model": ("lora_unet_", "lora_te", "lora_down.", "lora_up.", "lora_A.", "lora_B."),
     "a ControlNet, which steers a model": ("control_model.", "controlnet_", "input_hint_block."),
-    "a textual inversion, which adds words to a model": ("emb_params", "clip_l", "clip_g"),
     "Stable Diffusion 3, which is not supported": ("joint_blocks.",),
     "of the Flux kind, which is not supported": ("double_blocks.",),
     "Playground 2.5, whose noise schedule is not supported": ("edm_mean",),
 }
 """What else people give, and what only its tensors' names hold, at their beginning or after a dot."""
+
+_WORDS_ALONE = frozenset({"emb_params", "clip_l", "clip_g"})
+"""The names of all tensors of a textual inversion; whole models have parts that are called so."""
 
 _LONE_COMPONENT = ("input_blocks.", "down_blocks.", "encoder.", "decoder.", "text_model.", "embeddings.")
 """How the tensors of files begin that hold one part of a model, in the original layout and that of diffusers."""
@@ -122,6 +125,8 @@ def family_in(header: Header, name: str) -> Family:
 
 def _foreign(header: Header) -> str:
     """Return what the file is where it is something else altogether, "" otherwise."""
+    if header and _WORDS_ALONE.issuperset(header):
+        return "is a textual inversion, which adds words to a model"
     for what, marks in _OTHERS.items():
         after_a_dot = tuple(f".{mark}" for mark in marks)
         if any(name.startswith(marks) or any(mark in name for mark in after_a_dot) for name in header):
@@ -147,7 +152,11 @@ def _unfit(header: Header) -> str:
     if _has(header, "conditioner.embedders.0.model."):
         return "is the Stable Diffusion XL refiner, which is not supported"
     if not any(_is_of(header, family) for family in FAMILIES):
-        return "holds a text encoder whose tensors are not named as the original code names them"
+        name = next(name for name in header if name.startswith(_TEXT_ENCODERS))
+        return (
+            f"holds a text encoder whose tensors are not named as the original code names them ({name}); save the "
+            "model as a diffusers folder, or in the original layout"
+        )
     shape = header[_INPUT].shape if _INPUT in header else ()
     if len(shape) > 1 and shape[1] != _LATENT_CHANNELS:
         purpose = _CHANNELS.get(shape[1], "something else")

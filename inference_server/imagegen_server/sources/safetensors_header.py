@@ -14,6 +14,7 @@ _LONGEST_HEADER = 100_000_000
 """The limit of the safetensors library."""
 _METADATA = "__metadata__"
 _LFS_POINTER = b"version https://git-lfs"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class HeaderError(ValueError):
@@ -50,11 +51,7 @@ Header = dict[str, Tensor]
 def read_header(path: Path) -> Header:
     """Return the tensors of a file; raise HeaderError when it is broken, OSError when it cannot be read."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(_LENGTH_BYTES)
-        length = int.from_bytes(start, "little")
-        beginning = file.read(min(length, size, _LONGEST_HEADER))
-    _check_is_safetensors(start, beginning)
+    length, beginning = _beginning(path)
     if length > size - _LENGTH_BYTES:
         raise HeaderError(f"is cut off within its header: it has {size} bytes, the header alone {length}")
     header = _decoded(beginning)
@@ -62,6 +59,27 @@ def read_header(path: Path) -> Header:
     if size != whole:
         raise HeaderError(f"is {'cut off' if size < whole else 'too long'}: it has {size} bytes of {whole}")
     return header
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a file says of itself besides its tensors; raise HeaderError or OSError as ``read_header`` does."""
+    _, text = _beginning(path)
+    try:
+        metadata = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get(_METADATA)
+        return msgspec.json.decode(metadata, type=dict[str, str]) if metadata is not None else {}
+    except _UNREADABLE as error:
+        raise HeaderError(f"is no safetensors file: its metadata cannot be read: {error}") from None
+
+
+def _beginning(path: Path) -> tuple[int, bytes]:
+    """Return how long the header says it is, and what there is of it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_LENGTH_BYTES)
+        length = int.from_bytes(start, "little")
+        beginning = file.read(min(length, size, _LONGEST_HEADER))
+    _check_is_safetensors(start, beginning)
+    return length, beginning
 
 
 def _check_is_safetensors(start: bytes, beginning: bytes) -> None:
@@ -77,5 +95,5 @@ def _decoded(text: bytes) -> Header:
     try:
         entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         return {name: msgspec.json.decode(raw, type=Tensor) for name, raw in entries.items() if name != _METADATA}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise HeaderError(f"is no safetensors file: its header cannot be read: {error}") from None

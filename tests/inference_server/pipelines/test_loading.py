@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from damaged_weights import DAMAGED, PICKLES, UNSAFE, VAE, Damage, gone
 from imagegen_contract.load_failures import TRANSIENT, LoadFailure
 from imagegen_server.errors import LoadError
-from imagegen_server.pipelines.components import load_errors
+from imagegen_server.pipelines.library_errors import load_errors
 from imagegen_server.sources import Weights
 from loaded_pipelines import cpu_loader, denoise, generation, load_pipeline, model_spec
 from server_process import ServerProcess, start_server, wait_until

@@ -39,7 +39,7 @@ def stock() -> Any:
 
 @pytest.fixture(scope="module")
 def windows(stock: Any) -> Windows:
-    return Windows(stock)
+    return Windows(stock, 77)
 
 
 # Windows
@@ -80,7 +80,7 @@ def test_windows_after_the_text_are_those_of_an_empty_prompt(windows: Windows) -
 def test_one_window_is_what_the_tokenizer_itself_makes(text: str, pad: str) -> None:
     stock = tokenizer(pad_token=pad)
     expected = stock(text, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
-    assert torch.equal(Windows(stock).windows(text, 1), expected)
+    assert torch.equal(Windows(stock, 77).windows(text, 1), expected)
 
 
 @settings(deadline=None, max_examples=200)
@@ -91,7 +91,7 @@ def test_any_text_has_the_tokens_that_the_tokenizer_itself_finds(windows: Window
 
 def test_the_library_s_tokenizer_is_left_as_it_was(stock: Any) -> None:
     before = stock.backend_tokenizer.to_str()
-    Windows(stock).windows(words(200), 4)
+    Windows(stock, 77).windows(words(200), 4)
     assert stock.backend_tokenizer.to_str() == before
 
 

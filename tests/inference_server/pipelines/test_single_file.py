@@ -141,8 +141,14 @@ def edited(weights: Weights, made: Path, name: str, **changes: Any) -> Weights:
     return Weights(path=weights.path, config=made)
 
 
+SCHEDULER = "scheduler/scheduler_config.json"
+
 CONFIGURATIONS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "other shapes": ("unet/config.json", {"cross_attention_dim": 48}, "unet cannot be loaded: Cannot load "),
+    "other shapes": (
+        "unet/config.json",
+        {"cross_attention_dim": 48},
+        "expected shape (16, 48), but got (16, 32); field config of the model's entry must name a configuration that",
+    ),
     "a VAE of another kind": (
         "model_index.json",
         {"vae": ["diffusers", "AutoencoderTiny"]},
@@ -172,13 +178,55 @@ def test_more_of_a_unet_than_its_configuration_has_a_place_for_is_refused(
     assert "field config of the model's entry must name one that fits" in str(refused)
 
 
-def test_a_file_that_predicts_velocities_needs_a_configuration_that_says_so(
-    files: Mapping[Layout, Weights], tmp_path: Path
+def saying(weights: Weights, file: Path, metadata: dict[str, str], *tensors: str) -> Weights:
+    """Return the weights as a file that says something of itself."""
+    save_file(load_file(weights.path) | {name: torch.zeros(0) for name in tensors}, file, metadata=metadata)
+    return Weights(path=file, config=weights.config)
+
+
+VELOCITY = {"prediction_type": "v_prediction"}
+PREDICTS = "modelspec.prediction_type"
+
+CONTRADICTIONS: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any], str]] = {
+    "velocities by a tensor": ({}, ("v_pred",), {}, "predicts velocities (it has a tensor v_pred)"),
+    "velocities by metadata": ({PREDICTS: "v"}, (), {}, "predicts velocities (its metadata say modelspec.prediction_t"),
+    "velocities by architecture": (
+        {"modelspec.architecture": "stable-diffusion-v2-768-v"},
+        (),
+        {},
+        "predicts velocities (its metadata say modelspec.architecture stable-diffusion-v2-768-v)",
+    ),
+    "noise by metadata": ({PREDICTS: "epsilon"}, (), VELOCITY, "predicts noise (its metadata say"),
+    "zero terminal SNR": ({}, ("v_pred", "ztsnr"), VELOCITY, "must have rescale_betas_zero_snr true"),
+    "the noise levels of EDM": ({}, ("edm_vpred.sigma_max",), VELOCITY, "with the noise levels of EDM"),
+}
+"""Metadata and tensors of a file, the scheduler's configuration, and what is said of that."""
+
+
+@pytest.mark.parametrize("case", list(CONTRADICTIONS))
+def test_a_file_that_contradicts_its_configuration_is_refused(
+    files: Mapping[Layout, Weights], tmp_path: Path, case: str
 ) -> None:
-    file = tmp_path / "velocity.safetensors"
-    save_file(load_file(files["sdxl"].path) | {"v_pred": torch.zeros(0)}, file)
-    weights = Weights(path=file, config=files["sdxl"].config)
-    assert "must name one with prediction_type v_prediction" in str(refusal(weights))
-    scheduler = "scheduler/scheduler_config.json"
-    right = edited(weights, tmp_path / "config", scheduler, prediction_type="v_prediction")
-    assert load_weights(right).count_tokens("a red circle") == 3
+    """Left alone, it would paint noise, and nothing would fail."""
+    metadata, tensors, scheduler, words = CONTRADICTIONS[case]
+    weights = saying(files["sdxl"], tmp_path / "odd.safetensors", metadata, *tensors)
+    refused = refusal(edited(weights, tmp_path / "config", SCHEDULER, **scheduler))
+    assert words in str(refused)
+    assert refused.reason == LoadFailure.WEIGHTS_INVALID
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "scheduler"),
+    [
+        ({}, ("v_pred",), VELOCITY),
+        ({PREDICTS: "v"}, (), VELOCITY),
+        ({PREDICTS: "epsilon"}, (), {}),
+        ({PREDICTS: ""}, (), {}),
+        ({}, ("v_pred", "ztsnr"), VELOCITY | {"rescale_betas_zero_snr": True}),
+    ],
+)
+def test_a_file_that_agrees_with_its_configuration_is_loaded(
+    files: Mapping[Layout, Weights], tmp_path: Path, metadata: dict[str, str], tensors: tuple[str, ...], scheduler: Any
+) -> None:
+    weights = saying(files["sdxl"], tmp_path / "odd.safetensors", metadata, *tensors)
+    assert load_weights(edited(weights, tmp_path / "config", SCHEDULER, **scheduler)).count_tokens("a red circle") == 3

@@ -50,6 +50,17 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
     "a LoRA of diffusers": ({"unet.down_blocks.0.attn1.to_q.lora_A.weight": (4, 8)}, "is a LoRA"),
     "a ControlNet": ({"control_model.input_blocks.0.0.weight": (8, 4, 3, 3)}, "is a ControlNet"),
     "a textual inversion": ({"emb_params": (2, 768)}, "is a textual inversion"),
+    "a textual inversion of SDXL": ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "is a textual inversion"),
+    "a whole model with its text encoders as ComfyUI names them": (
+        UNET | VAE | {"text_encoders.clip_l.transformer.text_model.final_layer_norm.bias": (8,)},
+        "names them (text_encoders.clip_l.transformer.text_model.final_layer_norm.bias); save the model as a diffusers",
+    ),
+    "Stable Diffusion 3 with its text encoders": (
+        VAE
+        | {"model.diffusion_model.joint_blocks.0.x": (8,), "text_encoders.clip_l.transformer.text_model.x": (8,)}
+        | {"text_encoders.clip_g.transformer.text_model.x": (8,)},
+        "is Stable Diffusion 3",
+    ),
     "Stable Diffusion 3": ({"model.diffusion_model.joint_blocks.0.x": (8,)}, "is Stable Diffusion 3"),
     "Flux": ({"double_blocks.0.img_attn.norm.key_norm.scale": (8,)}, "is of the Flux kind, which is not supported"),
     "Playground 2.5": (SDXL | {"edm_mean": (4,)}, "is Playground 2.5, whose noise schedule is not supported"),
