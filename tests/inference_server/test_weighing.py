@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fake_models import spec
 from imagegen_contract.load_failures import LoadFailure
@@ -13,6 +15,7 @@ from imagegen_server.errors import ExceedsBudget
 from imagegen_server.machine import host_memory
 from imagegen_server.pipelines.components import WeightsError
 from imagegen_server.sources import Weights
+from imagegen_server.sources.checkpoints import UNET, VAE
 from imagegen_server.weighing import HOST_SHARE, check_budget
 from imagegen_shapes import WEIGHTS
 
@@ -64,6 +67,17 @@ def test_without_a_setting_the_budget_is_known_where_the_device_is_sure_to_be_th
 def test_what_only_torch_knows_refuses_nobody(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagegen_server.weighing.host_memory", lambda: 2**20)
     check_budget(HERE, SHAPES, ServerSettings(), gpu)
+
+
+def test_a_checkpoint_is_weighed_by_its_unet_and_its_vae(tmp_path: Path, no_gpu: Path) -> None:
+    tensors = {f"{UNET}input_blocks.0.0.weight": 2**20, f"{VAE}decoder.conv_in.weight": 2**20, "ema": 2**24}
+    file = tmp_path / "one.safetensors"
+    save_file({name: np.zeros(count, np.float16) for name, count in tensors.items()}, file)
+    weights = Weights(path=file, config=tmp_path)
+    check_budget(weights, SHAPES, ServerSettings(memory_budget_mib=8, dtype="float32"), no_gpu)
+    check_budget(weights, SHAPES, ServerSettings(memory_budget_mib=6, dtype="float16"), no_gpu)
+    with pytest.raises(ExceedsBudget, match="take 8 MiB, and the memory budget is 7 MiB"):
+        check_budget(weights, SHAPES, ServerSettings(memory_budget_mib=7, dtype="float32"), no_gpu)
 
 
 def test_weights_that_are_no_good_are_refused_too(no_gpu: Path, tmp_path: Path) -> None:
