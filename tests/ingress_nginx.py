@@ -23,6 +23,9 @@ from server_process import wait_until
 PORT = 8081
 _SECONDS = 20.0
 
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""When this process is killed it is told to end, with its worker. A mark, as others carry it, nginx overwrites."""
+
 _CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/pid;
 events {{ worker_connections 512; }}
@@ -73,7 +76,8 @@ def ingress(node: NodeCluster, api: Api, name: str) -> Generator[str]:
         file.write_text(text)
         Path(folder).chmod(0o755)  # its worker is nobody
         errors = Path(folder) / "errors"
-        process = subprocess.Popen([*node.inside_network, program, "-c", str(file), "-e", str(errors)])
+        command = [*node.inside_network, *_ENDS_WITH_US, program, "-c", str(file), "-e", str(errors)]
+        process = subprocess.Popen(command)
         try:
             url = node.url(NODE_ADDRESS, PORT)
             wait_until(lambda: _answers(node, process, errors), _SECONDS, "nginx to answer", every=0.05)

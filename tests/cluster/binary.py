@@ -60,6 +60,8 @@ def cached(program: str, say: Callable[[str], None] = print) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_name(f"{path.name}.lock")):
+        for left in path.parent.glob(f"{_building(program)}*"):  # by a build that was killed: it has no lock any more
+            shutil.rmtree(left)
         if not path.is_file():  # another run may have built it while this one waited
             _build(program, path, say)
     return path
@@ -82,11 +84,16 @@ def _folder(program: str) -> Path:
 def _build(program: str, path: Path, say: Callable[[str], None]) -> None:
     go = _go()
     say(f"building {path} (once; some minutes)")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_building(program)) as folder:
         built = Path(folder) / program
         for line in _compile(program, go, built):
             say(line)
         built.replace(path)
+
+
+def _building(program: str) -> str:
+    """Return how the names of folders begin in which the program is built; each has its own lock."""
+    return f"build-{program}-"
 
 
 def _go() -> str:

@@ -30,12 +30,17 @@ def marked(folder: str) -> set[int]:
 
 
 def end(folder: str) -> None:
-    """Kill what is marked and remove the folder."""
+    """Kill what is marked and remove the folder, which goes last: what is left without it is found by nobody."""
+    kill(folder)
+    _remove_cgroups(Path(folder).name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill(folder: str) -> None:
+    """Kill what is marked."""
     # What is inside a node's process namespace goes first: its parents outside are there to bury it.
     _kill_all(lambda: {pid for pid in marked(folder) if _namespace(pid) != _namespace("self")})
     _kill_all(lambda: marked(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-    _remove_cgroups(Path(folder).name)
 
 
 def _kill_all(find: Callable[[], set[int]]) -> None:

@@ -3,41 +3,33 @@
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.guard import MARK, marked
+from cluster.guard import marked
+from cluster.guarded import Guarded
 
 _STOP_SECONDS = 30.0
-_REMOVAL_SECONDS = 300.0
-"""The guard removes the folder, and a node's has images of 6 GB."""
 
 
 class Processes:
     """Programs that write their logs into one private folder; ``stop`` leaves neither a process nor a file.
 
-    They end with the process that started them too, even when that is killed: a guard waits for it (see guard.py).
+    They end with the process that started them too, even when that is killed (see guarded.py).
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="imagegen-cluster-", dir=parent))
+        self._guarded = Guarded(parent)
+        self.folder = self._guarded.folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._guard = subprocess.Popen(
-            [sys.executable, "-S", str(Path(__file__).with_name("guard.py")), str(self.folder)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
 
     def start(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
         """Start a program in a session of its own; stdout and stderr go to ``NAME.log``."""
-        environment = {**os.environ, MARK: str(self.folder)}  # noqa: TID251 - a child needs its parent's environment
         with (self.folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=environment,
+                env=self._guarded.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -71,8 +63,6 @@ class Processes:
 
     def stop(self) -> None:
         """Kill all and remove the folder."""
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+        self._guarded.end()
         for process in self._running.values():
             process.wait(_STOP_SECONDS)
-        self._guard.wait(_REMOVAL_SECONDS)

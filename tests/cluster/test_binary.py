@@ -60,6 +60,17 @@ def test_it_is_built_once_with_progress(calls: Path) -> None:
 
 
 @pytest.mark.usefixtures("go")
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    left, other = (tmp_path / "cache" / "imagegen" / f"build-{name}-x1" for name in ("dns", "devcluster"))
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+        (folder / "half").touch()
+    assert cached("dns", lambda _: None).read_text() == "built\n"
+    assert not left.exists()
+    assert other.exists(), "it may be built right now, under a lock of its own"
+
+
+@pytest.mark.usefixtures("go")
 def test_a_failed_build_leaves_nothing_and_says_what_go_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GO_FAILS", "yes")
     with pytest.raises(NoBinary, match=r"main\.go:1: no such thing"):

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from cluster.guarded import of_this_process
 from conftest import Show
 from server_process import wait_until
 from shapes_oracle import Scene, classify
@@ -36,7 +37,11 @@ class MakeServe:
         self.started = time.monotonic()
         # Its own session: Ctrl-C on a terminal reaches make and the server, and so does a signal to the group.
         self.process = subprocess.Popen(
-            ["make", "serve", f"PORT={port}"], cwd=root, stderr=subprocess.PIPE, start_new_session=True
+            ["make", "serve", f"PORT={port}"],
+            cwd=root,
+            env=of_this_process().environment,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def answers(self, path: str) -> bool:
