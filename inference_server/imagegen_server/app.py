@@ -39,14 +39,17 @@ _POD_LOOKS_AGAIN_SECONDS = 300.0
 class Application:
     """One server: its ASGI applications, and its life from start to stop."""
 
-    def __init__(self, settings: ServerSettings, on_device_lost: Callable[[], None] = lambda: None) -> None:
-        """Raise CatalogError or UnknownModelError when the catalog or a model of the settings is no good."""
+    def __init__(self, settings: ServerSettings, on_fatal: Callable[[], None] = lambda: None) -> None:
+        """Raise CatalogError or UnknownModelError when the catalog or a model of the settings is no good.
+
+        ``on_fatal`` is called when the process has to end.
+        """
         path = None if settings.model else _catalog_path(settings)
         specs = (settings.model,) if settings.model else load_catalog(path) if path else ()
         self._load = _wanted(settings, specs)
         limits = EngineLimits(queued_requests=settings.max_queued_requests, queued_seconds=settings.max_queued_seconds)
         engine = Engine(limits, CostModel(), self._device_lost)
-        self._loader = BackgroundLoader(settings, engine)
+        self._loader = BackgroundLoader(settings, engine, self._imports_broken)
         self._catalog = CatalogFile(path, self._accept) if path else None
         hub = HubSource(_hub_settings(settings))
         sources: dict[str, Source] = {"builtin": BuiltinSource(), "file": FileSource(hub.fetch_config), "hf": hub}
@@ -59,7 +62,7 @@ class Application:
         models = ModelStore(specs, fetcher, self._loader, waiting)
         self.service = Service(settings, metadata.version("imagegen"), models, engine)
         self.service.catalog = self._catalog
-        self._on_device_lost = on_device_lost
+        self._on_fatal = on_fatal
         self._background: list[asyncio.Task[None]] = []
         both = settings.management_port is None
         public = [*routes.PUBLIC, *docs.ROUTES, *(routes.POD if settings.model else routes.ALONE)]
@@ -124,8 +127,15 @@ class Application:
 
     def _device_lost(self, error: BaseException) -> None:
         _LOG.critical("the device is lost", exc_info=error, extra={"cause": str(error)})
+        self._end()
+
+    def _imports_broken(self, error: BaseException) -> None:
+        _LOG.critical("no model can be loaded by this process", exc_info=error, extra={"cause": str(error)})
+        self._end()
+
+    def _end(self) -> None:
         self.service.lifecycle.fire(Event.DEVICE_LOST)
-        self._on_device_lost()
+        self._on_fatal()
 
     def _asgi(self, handlers: list[Any]) -> ASGIApp:
         about = About(

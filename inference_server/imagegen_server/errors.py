@@ -5,6 +5,7 @@ ApiError                  (imagegen_web.errors)
     ContentPolicy         the model's safety checker flagged a picture
     NonFiniteOutput       the model computed NaN or infinity
 DeviceLostError           the device is unusable: the process must end
+BrokenImportError         the libraries are unusable: the process must end
 LoadError                 a model cannot be loaded: kept as the model's state, shown to whoever asks for it
     ExceedsBudget         the weights are larger than all that models may take
     SourceError           (sources/) the weights cannot be had
@@ -47,6 +48,10 @@ class NonFiniteOutput(ApiError):
 
 class DeviceLostError(RuntimeError):
     """The device answers every call with an error from now on; only a new process helps."""
+
+
+class BrokenImportError(RuntimeError):
+    """torch or diffusers failed in the middle of their import, which cannot be tried again: the process must end."""
 
 
 class LoadError(RuntimeError):

@@ -51,7 +51,7 @@ class _Process:
     def __init__(self, settings: ServerSettings) -> None:
         self.exit_code = 0
         self._settings = settings
-        self._application = Application(settings, self._device_lost)
+        self._application = Application(settings, self._fatal)
         self._servers: list[Server] = []
         self._drain: asyncio.Task[None] | None = None
 
@@ -90,7 +90,7 @@ class _Process:
         await self._application.drain()
         self._leave()
 
-    def _device_lost(self) -> None:
+    def _fatal(self) -> None:
         self.exit_code = 1
         self._leave()
 
