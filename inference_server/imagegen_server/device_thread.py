@@ -121,7 +121,8 @@ class DeviceThread(threading.Thread):
             self._waiting.remove(job)
             job.started, job.started_at = True, time.monotonic()
             self._running.append(job)
-            self._guarded(job, lambda job=job: job.rows.extend(job.pipeline.admit(job.generation)))
+            if self._guarded(job, lambda job=job: job.rows.extend(job.pipeline.admit(job.generation))):
+                self._deliver(job)  # a row without evaluations is done already
 
     def _evaluate(self) -> None:
         views = self._views()

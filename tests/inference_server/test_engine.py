@@ -31,6 +31,20 @@ def test_pictures_come_in_the_order_of_the_seeds_and_count_what_they_cost() -> N
     assert pipeline.calls == [(9, 2, 7)] * 4
 
 
+def test_a_request_without_evaluations_is_done_at_once_and_holds_nobody_up() -> None:
+    pipeline = CountingPipeline()
+
+    async def scenario(engine: Engine) -> None:
+        nothing, next_one = await asyncio.gather(
+            submit(engine, pipeline, generation(seeds=(4,), steps=0)), submit(engine, pipeline, generation(seeds=(5,)))
+        )
+        assert np.array_equal(nothing.images, [painted(4, 0)])
+        assert np.array_equal(next_one.images, [painted(5, 3)])
+
+    run_on_engine(scenario)
+    assert pipeline.calls == [(5,)] * 3
+
+
 def test_requests_run_one_at_a_time_in_order_of_arrival() -> None:
     gate = Gate()
     pipeline, other = CountingPipeline(gate), CountingPipeline()

@@ -120,6 +120,18 @@ def test_filled_in(body: dict[str, object], inference: dict[str, object], expect
     assert {name: getattr(generation, name) for name in expected} == expected
 
 
+def test_only_what_works_with_the_weights_is_allowed_and_taken_by_default() -> None:
+    facts = msgspec.structs.replace(FACTS, schedulers=("ddim", "lcm"), noise_levels=100)
+    spec = model(schedulers=["euler", "lcm", "ddim"])
+    assert allowed_schedulers(spec, facts) == ("lcm", "ddim")
+    generation = resolve_generation(request(num_inference_steps=40), spec, facts, lambda: DRAWN)
+    assert (generation.scheduler, generation.steps) == ("lcm", 40), "not the weights' own, which is not allowed here"
+    with pytest.raises(InvalidRequest, match='found "euler", acme/one allows lcm, ddim'):
+        resolve_generation(request(scheduler="euler"), spec, facts, lambda: DRAWN)
+    with pytest.raises(InvalidRequest, match="with scheduler ddim allows 1 to 99"):
+        resolve_generation(request(scheduler="ddim", num_inference_steps=100), model(), facts, lambda: DRAWN)
+
+
 INVALID, UNSUPPORTED, TOO_LARGE = ErrorCode.INVALID_REQUEST, ErrorCode.UNSUPPORTED_VALUE, ErrorCode.IMAGE_TOO_LARGE
 
 REFUSED: dict[str, tuple[dict[str, object], dict[str, object], str, ErrorCode, list[str]]] = {

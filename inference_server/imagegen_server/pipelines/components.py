@@ -14,6 +14,7 @@ import msgspec
 
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.errors import LoadError
+from imagegen_server.sources import VARIANTS
 from imagegen_server.sources.safetensors_header import Header, HeaderError, Tensor, read_header
 
 _ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -56,9 +57,6 @@ _STEMS = {
     "safety_checker": "model",
 }
 """The components that have weights, and how their files are called."""
-
-_VARIANTS = ("fp16", "bf16", "fp32", "non_ema")
-"""The variants of weights that people publish, the best one first, where there are no plain ones."""
 
 
 class WeightsError(LoadError):
@@ -206,7 +204,7 @@ def _component(folder: Path, class_name: str, variant: str) -> Component:
 def _files(folder: Path, variant: str) -> tuple[str, list[Path]]:
     """Return the variant of a component that there is, the wanted one first, and its files."""
     stem = _STEMS[folder.name]
-    for each in dict.fromkeys((variant, "", *_VARIANTS, *_lone_variant(folder, stem))):
+    for each in dict.fromkeys((variant, "", *VARIANTS, *_lone_variant(folder, stem))):
         dotted = f".{each}" if each else ""
         single, shards = folder / f"{stem}{dotted}.safetensors", folder / f"{stem}.safetensors.index{dotted}.json"
         if single.is_file():

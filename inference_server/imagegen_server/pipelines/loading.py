@@ -117,11 +117,13 @@ class PipelineLoader:
         ``report`` is told of each component of a folder, and of a checkpoint when all is read.
         """
         plan = _plan(weights, spec)
-        report(0, sum(bytes_in_files(each) for each in plan.components))
+        total = sum(bytes_in_files(each) for each in plan.components)
+        report(0, total)
         if weights.config is None:
             pipe = self._read_folder(weights.path, plan, report)
         else:
             pipe = read_checkpoint(weights.path, weights.config, plan, self._dtype)
+            report(total, total)
         check_compatible(pipe)
         return pipe
 

@@ -18,6 +18,10 @@ Report = Callable[[DownloadProgress], None]
 """Takes note of how far a fetch is; from any thread. It may raise FetchCancelled, which a source lets pass."""
 
 
+VARIANTS = ("fp16", "bf16", "fp32", "non_ema")
+"""The variants of weights that people publish beside the plain files or in their place, the best one first."""
+
+
 class SourceError(LoadError):
     """The weights cannot be had; the message says why and what to do."""
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from imagegen_contract.load_failures import LoadFailure
-from imagegen_server.sources import SourceError
+from imagegen_server.sources import VARIANTS, SourceError
 
 INDEX = "model_index.json"
 """What makes a repository a pipeline: the class of the pipeline, and library and class of each component."""
@@ -22,8 +22,8 @@ _SAFETY = frozenset({"safety_checker", "feature_extractor"})
 """The components that only the safety checker of Stable Diffusion needs."""
 _WITHOUT_WEIGHTS = re.compile(r".*(Tokenizer|Scheduler|Processor|Extractor)(Fast)?")
 _WEIGHTS = re.compile(
-    r"(?P<stem>diffusion_pytorch_model|model)(?P<early>\.fp16)?"
-    r"(?:-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?(?P<late>\.fp16)?\.safetensors"
+    r"(?P<stem>diffusion_pytorch_model|model)(?:\.(?P<early>\w+))?"
+    r"(?:-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?(?:\.(?P<late>\w+))?\.safetensors"
 )
 """Names that diffusers and transformers load by themselves; the variant of a shard stood at the end once."""
 _SHARD_INDEX = re.compile(r".*\.index(\.\w+)?\.json")
@@ -43,7 +43,8 @@ def choose(files: Collection[str], index: Mapping[str, Any], *, half: bool, safe
     """Return the files of a pipeline: configuration, tokenizers, one set of weights for each component.
 
     With ``half`` a component's weights are of the variant fp16 where it has that, else plain; without it is the other
-    way round. Raises SourceError for repositories with code of their own, and where a component has no such weights.
+    way round, and other variants are taken where there is neither. Raises SourceError for repositories with code of
+    their own, and where a component has no such weights.
     """
     chosen = list(configuration(files, index, safety_checker=safety_checker))
     variants: set[str] = set()
@@ -131,7 +132,7 @@ def _check_no_code(files: Collection[str], component: str, library: str) -> None
 
 def _weights(names: list[str], component: str, stem: str, *, half: bool) -> tuple[str, list[str]]:
     """Return variant and files of the weights of a component, which has the files ``names``."""
-    for variant in (HALF, "") if half else ("", HALF):
+    for variant in dict.fromkeys((HALF, "", *VARIANTS) if half else ("", *VARIANTS)):
         if found := _whole_set(names, stem, variant):
             return variant, found
     pickles = [name for name in names if name.endswith(_PICKLES)]
@@ -147,7 +148,7 @@ def _weights(names: list[str], component: str, stem: str, *, half: bool) -> tupl
 def _whole_set(names: list[str], stem: str, variant: str) -> list[str]:
     """Return one file, or all shards and their index; nothing when there are none or some lack."""
     matches = [match for match in map(_WEIGHTS.fullmatch, names) if match and match["stem"] == stem]
-    matches = [match for match in matches if bool(match["early"] or match["late"]) == bool(variant)]
+    matches = [match for match in matches if (match["early"] or match["late"] or "") == variant]
     whole = [match.string for match in matches if not match["shard"]]
     if whole:
         return whole[:1]

@@ -144,5 +144,40 @@ def test_turbo_keeps_its_trailing_timesteps_whatever_the_sampler(pipelines: Mapp
     assert pipelines["sdxl-turbo"].samplers.fresh(preset, 1).timesteps[0] == 999
 
 
+BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+CONTINUOUS: dict[str, Any] = BETAS | {"prediction_type": "v_prediction", "timestep_type": "continuous"}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 50])
+def test_timesteps_that_are_meant_to_be_negative_are_all_evaluated(steps: int) -> None:
+    """They are logarithms of noise levels; taken for an overrun, steps were lost, and a single one never ended."""
+    samplers = Samplers(diffusers.EulerDiscreteScheduler(**CONTINUOUS))
+    stock = diffusers.EulerDiscreteScheduler(**CONTINUOUS)
+    stock.set_timesteps(steps)
+    assert samplers.offered == ("euler",), "no other class knows continuous timesteps"
+    assert torch.equal(samplers.fresh("euler", steps).timesteps, stock.timesteps)
+    made = row(samplers, "euler", steps)
+    assert made.evaluations_left == steps
+
+
+def test_what_the_weights_say_of_spacing_is_meant_for_their_own_class_only() -> None:
+    samplers = Samplers(diffusers.DPMSolverMultistepScheduler(**BETAS, use_exponential_sigmas=True))
+    assert samplers.offered == PRESETS
+    plain = Samplers(diffusers.DPMSolverMultistepScheduler(**BETAS))
+    other = [
+        preset
+        for preset in PRESETS
+        if not torch.equal(samplers.fresh(preset, 7).timesteps, plain.fresh(preset, 7).timesteps)
+    ]
+    assert other == ["dpmpp_2m"]
+
+
+def test_an_own_scheduler_that_cannot_run_is_replaced_by_its_preset() -> None:
+    """PNDM with Runge-Kutta steps cannot make a picture in one step."""
+    samplers = Samplers(diffusers.PNDMScheduler(**BETAS, skip_prk_steps=False))
+    assert samplers.own_preset == "pndm"
+    assert len(samplers.fresh("pndm", 1).timesteps) == 1
+
+
 def test_a_scheduler_of_another_class_is_no_preset() -> None:
     assert preset_of(diffusers.DDPMScheduler()) is None

@@ -145,6 +145,22 @@ def test_each_component_has_its_own_choice_of_variant() -> None:
     ]
 
 
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("variant", ["bf16", "fp32", "non_ema"])
+def test_other_variants_are_taken_where_there_are_no_others(variant: str, half: bool) -> None:
+    plain = [file for file in SD14 if not file.endswith(("fp16.safetensors", "non_ema.safetensors"))]
+    files = [file.replace(".safetensors", f".{variant}.safetensors") for file in plain]
+
+    choice = choose(files, SD_INDEX, half=half, safety_checker=False)
+
+    assert choice.variant == ""
+    assert [file.rpartition("/")[2] for file in weights(choice)] == [
+        f"model.{variant}.safetensors",
+        f"diffusion_pytorch_model.{variant}.safetensors",
+        f"diffusion_pytorch_model.{variant}.safetensors",
+    ]
+
+
 def test_16_bit_files_are_taken_where_there_are_no_others() -> None:
     files = [file for file in SD14 if file.endswith("fp16.safetensors") or not file.endswith(".safetensors")]
 
