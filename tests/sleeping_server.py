@@ -8,7 +8,7 @@ to take. SLEEPING_LOAD is what loading the model takes; SLEEPING_PICTURE=noise p
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,11 @@ class SleepingPipeline:
 class SleepingLoader:
     """Takes the place of the loader that imports torch."""
 
-    def __init__(self, settings: ServerSettings, engine: Engine) -> None:
+    def __init__(self, settings: ServerSettings, engine: Engine, on_fatal: Callable[[BaseException], None]) -> None:
         self.device = "sleeping"
         self.memory_budget = 1 << 40
         self._engine = engine
-        del settings
+        del settings, on_fatal
 
     async def weigh(self, weights: Weights, spec: ImageModelSpec, tell: Teller) -> int:
         """Weigh next to nothing."""
