@@ -47,10 +47,10 @@ def is_doubtful(prediction: Prediction, left: float) -> bool:
 
 def offer(generation: Generation, whole: float, decoding: float, left: float) -> Offer:
     """Return what fits into ``left`` seconds of a request that takes ``whole``, of which ``decoding`` for decoding."""
-    a_step = (whole - decoding) / generation.steps
+    a_step = (whole - decoding) / max(1, generation.steps)
     steps = math.floor(_SPARE * (left - decoding) / a_step) if a_step else 0
     images = math.floor(_SPARE * left * len(generation.seeds) / whole) if whole else 0
-    return Offer(steps=min(max(0, steps), generation.steps - 1), images=min(max(0, images), len(generation.seeds) - 1))
+    return Offer(steps=max(0, min(steps, generation.steps - 1)), images=max(0, min(images, len(generation.seeds) - 1)))
 
 
 def too_late(generation: Generation, seconds: float, times: tuple[float, float], fits: Offer) -> str:
