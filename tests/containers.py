@@ -1,7 +1,7 @@
 """Real containers for tests: a store of images of their own, containers without a network, and the way into one.
 
 Images are built with buildah and run with podman on runc, as root and without a daemon. Everything lies in one folder
-that no other program uses and that is gone afterwards, whatever happens.
+that no other program uses and that is gone afterwards. What a killed run has left there is cleared up by the next one.
 """
 
 import ctypes
@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.guard import MARK, kill
 from server_process import wait_until
 
 STORE = Path("/var/tmp/imagegen-test-containers")  # noqa: S108 - locked, and private to root
@@ -30,6 +32,12 @@ _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _CLONE_NEWNET = 0x40000000
 _SECONDS = 60.0
 _READY_SECONDS = 120.0
+_BASE_SECONDS = 1800.0
+_CLEAR_SECONDS = 300.0
+_WAIT_SECONDS = 3600.0
+"""What takes one or two minutes takes ten times as long beside other work. CI as a whole has 90 minutes."""
+_KEPT = ("lock", "storage.conf", "images", "running")
+"""What a store is; all else beside it is on its way to somewhere."""
 
 
 def lacking() -> str:
@@ -95,12 +103,15 @@ class Store:
     """A folder of images and containers, for one test run at a time."""
 
     def __init__(self, folder: Path) -> None:
-        settings = folder / "storage.conf"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        settings, temporary = folder / "storage.conf", folder / "tmp"
+        temporary.mkdir(exist_ok=True)
         settings.write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/running"\n'
         )
-        self.environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(settings)}  # noqa: TID251 - a child's
-        """What makes buildah and podman work in this store."""
+        own = {"CONTAINERS_STORAGE_CONF": str(settings), "TMPDIR": str(temporary), MARK: str(folder)}
+        self.environment = os.environ | own  # noqa: TID251 - a child's
+        """What makes buildah and podman work in this store, and the next run find what is left of them."""
         self.folder = folder
         """Where everything lies."""
 
@@ -120,11 +131,44 @@ class Store:
         """Make the base image out of Debian's packages, unless it is there: no registry is asked for one."""
         if self.run("podman", "image", "exists", BASE_IMAGE, check=False).returncode == 0:
             return
-        archive = self.folder / "base.tar"
-        debian = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_BASE_PACKAGES}", "bookworm", str(archive)]
-        self.run(*debian, seconds=300)
-        self.run("podman", "import", str(archive), BASE_IMAGE, seconds=120)
-        archive.unlink()
+        debian = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_BASE_PACKAGES}", "bookworm"]
+        with self.archive() as archive:
+            self.run(*debian, str(archive), seconds=_BASE_SECONDS)
+            self.run("podman", "import", str(archive), BASE_IMAGE, seconds=_BASE_SECONDS)
+
+    @contextmanager
+    def archive(self) -> Generator[Path]:
+        """Return the path of a file that is not there yet, for an image on its way; it is removed afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.folder / "tmp") as folder:
+            yield Path(folder) / "image.tar"
+
+    def clear(self) -> None:
+        """Remove what a killed run has left: its programs, containers, mounts and files; images stay."""
+        kill(str(self.folder))
+        # The programs may be missing, or stumble over what is half there: the rest works without them.
+        self.run("podman", "rm", "--all", "--force", "--volumes", "--time", "5", seconds=_CLEAR_SECONDS, check=False)
+        self.run("buildah", "rm", "--all", seconds=_CLEAR_SECONDS, check=False)
+        self._unmount()
+        self._remove_all_but(*_KEPT)
+
+    def empty(self) -> None:
+        """Remove everything but the lock."""
+        self.clear()
+        self._remove_all_but("lock")
+
+    def _unmount(self) -> None:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=True, timeout=_SECONDS)
+
+    def _remove_all_but(self, *names: str) -> None:
+        for path in self.folder.iterdir():
+            if path.name in names:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     @contextmanager
     def container(self, image: str, *flags: str) -> Generator[Container]:
@@ -144,14 +188,13 @@ def image_store(*, keep: bool) -> Generator[Store]:
     """Return an image store; wait for another run that has it. It is removed afterwards unless it is to be kept."""
     STORE.mkdir(mode=0o700, exist_ok=True)
     with (STORE / "lock").open("w") as lock:
-        _wait_for(lock.fileno(), 1200)
-        if not keep:
-            _empty()
+        _wait_for(lock.fileno(), _WAIT_SECONDS)
+        clear = Store(STORE).clear if keep else Store(STORE).empty
+        clear()
         try:
             yield Store(STORE)
         finally:
-            if not keep:
-                _empty()
+            clear()
 
 
 def _wait_for(lock: int, seconds: float) -> None:
@@ -164,21 +207,6 @@ def _wait_for(lock: int, seconds: float) -> None:
             time.sleep(0.2)
         else:
             return
-
-
-def _empty() -> None:
-    """Remove all but the lock, with what is still mounted there after a run that was killed."""
-    store = Store(STORE)
-    store.run("podman", "rm", "--all", "--force", "--volumes", "--time", "5", check=False)
-    store.run("buildah", "rm", "--all", check=False)
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if mount.startswith(f"{STORE}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", mount], check=True, timeout=_SECONDS)
-    for path in STORE.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "lock":
-            path.unlink()
 
 
 @contextmanager

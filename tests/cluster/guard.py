@@ -29,6 +29,11 @@ def marked(folder: str) -> set[int]:
     return found - {os.getpid()}
 
 
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended may wait to be reaped."""
+    return _parent(pid) is not None
+
+
 def end(folder: str) -> None:
     """Kill what is marked and remove the folder, which goes last: what is left without it is found by nobody."""
     kill(folder)

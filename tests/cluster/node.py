@@ -41,7 +41,7 @@ _PROGRAMS = {
 _STATE = Path("/var/tmp")  # noqa: S108 - a private folder is made in it; /tmp may be memory, and images are large
 _READY_SECONDS = 120.0
 _SECONDS = 60.0
-_IMPORT_SECONDS = 900.0
+_IMPORT_SECONDS = 1800.0
 
 _HOLDER = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 _FIRST = "trap '' CHLD; exec sleep infinity"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.guard import MARK, marked
+from cluster.guard import MARK, is_alive, marked
 from cluster.guarded import PREFIX, Guarded, sweep
 from server_process import wait_until
 
@@ -65,14 +65,6 @@ class Run:
     def gone(self) -> bool:
         """Return whether nothing of it is left."""
         return not is_alive(self.program) and not self.folder.exists()
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that is over may wait for its parent."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 @pytest.fixture
