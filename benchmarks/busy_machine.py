@@ -52,6 +52,10 @@ diffusers.StableDiffusionPipeline.from_pretrained(sys.argv[1], dtype=torch.float
 """
 
 
+_SPIN = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""Ends with whoever started it, even one that is killed."""
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """All rows, and where they were taken."""
 
@@ -139,7 +143,7 @@ def neighbours() -> Generator[None]:
     """Keep every core that we may use busy."""
     with ExitStack() as stack:
         for _ in os.sched_getaffinity(0):
-            spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            spinning = stack.enter_context(subprocess.Popen([sys.executable, "-c", _SPIN]))
             stack.callback(spinning.kill)
         yield
 
