@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from command_line import imagegen_here
+from conftest import Show
 from imagegen_contract.api_keys import KeysError, load_keys, new_key
 from imagegen_contract.catalog import CatalogError, load_catalog
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
@@ -92,8 +93,11 @@ def test_line_ends_spaces_and_a_byte_order_mark_change_nothing(
             assert reads(file, capsys) == ""
 
 
+@pytest.mark.acceptance
 @KINDS
-def test_what_is_no_utf8_is_refused_by_name(tmp_path: Path, capsys: Capture, kind: str, reads: Reads) -> None:
+def test_what_is_no_utf8_is_refused_by_name(
+    tmp_path: Path, capsys: Capture, kind: str, reads: Reads, show: Show
+) -> None:
     file = tmp_path / "file"
     text = "\n".join(LINES[kind])
     file.write_bytes(text.encode("utf-16"))
@@ -102,6 +106,7 @@ def test_what_is_no_utf8_is_refused_by_name(tmp_path: Path, capsys: Capture, kin
     assert "the byte 0xe9 is not UTF-8; allowed: UTF-8" in reads(file, capsys)
     file.write_bytes(text.replace("\n", "\0").encode())
     assert "found a NUL byte; allowed: text" in reads(file, capsys)
+    show("14.1 fault 8: files that people edit", f"{kind}: UTF-16 and bytes that are no UTF-8 refused by name")
 
 
 @KINDS

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from command_line import assert_failed, imagegen, imagegen_here, terminal
+from conftest import Show
 from fakes import FakeImageServer
 from imagegen_cli.command import CommandError
 from imagegen_cli.picture_files import write_new
@@ -55,12 +56,14 @@ def shell(redirection: str, module: str, *arguments: str) -> subprocess.Complete
     return subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=False)
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
 @pytest.mark.parametrize("module", PROGRAMS)
-def test_every_program_has_words_for_output_that_cannot_be_written(module: str) -> None:
+def test_every_program_has_words_for_output_that_cannot_be_written(module: str, show: Show) -> None:
     words = f"{NAMES[module]}: the output cannot be written: No space left on device\n"
     assert ended(module, "--help", output="/dev/full") == (1, words)
     assert shell("2>&-", module, "--no-such-flag").returncode == 2
+    show("14.1 fault 10: output that cannot be written", f"{module}: words, no traceback")
 
 
 @pytest.mark.parametrize(

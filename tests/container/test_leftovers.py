@@ -12,6 +12,7 @@ import pytest
 import containers
 from cluster.binary_images import HELLO, compiled_image
 from cluster.guard import is_alive
+from conftest import Show
 from containers import Store, image_store, lacking
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()} to run containers")]
@@ -63,7 +64,8 @@ def mounted(folder: Path) -> list[str]:
     return [place for place in places if place.startswith(f"{folder}/")]
 
 
-def test_the_next_run_clears_up_and_keeps_the_images(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.acceptance
+def test_the_next_run_clears_up_and_keeps_the_images(folder: Path, tmp_path: Path, show: Show) -> None:
     processes, half = killed(folder, compiled_image("hello", HELLO, tmp_path))
     assert all(map(is_alive, processes))
     assert half.exists()
@@ -81,6 +83,7 @@ def test_the_next_run_clears_up_and_keeps_the_images(folder: Path, tmp_path: Pat
         pass
     assert [path.name for path in folder.iterdir()] == ["lock"]
     assert mounted(folder) == []
+    show("14.1 fault 12: leftovers", "cleared by the next run")
 
 
 def test_a_step_that_fails_leaves_no_archive(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Show
 from server_process import ServerProcess, start_server, wait_until
 
 pytestmark = pytest.mark.slow
@@ -17,7 +18,8 @@ def why(server: ServerProcess) -> str:
     return info.get("error", "")
 
 
-def test_fault_no_temporary_folder_at_the_first_load(tmp_path: Path) -> None:
+@pytest.mark.acceptance
+def test_fault_no_temporary_folder_at_the_first_load(tmp_path: Path, show: Show) -> None:
     mended = tmp_path / "mended"
     with start_server(module=MODULE, environment=HERE | {"BREAKS": "folder", "MENDED": str(mended)}) as server:
         wait_until(lambda: why(server), 30, "the load to fail")
@@ -26,9 +28,11 @@ def test_fault_no_temporary_folder_at_the_first_load(tmp_path: Path) -> None:
         mended.touch()
         server.wait_ready()
         assert server.post({"prompt": "a red circle", "size": "64x64", "num_inference_steps": 1}).status_code == 200
+    show("14.1 fault 6: a failed import", "no temporary folder: loads once there is one")
 
 
-def test_fault_an_import_that_breaks_half_way() -> None:
+@pytest.mark.acceptance
+def test_fault_an_import_that_breaks_half_way(show: Show) -> None:
     """A second try would only say that something is already registered."""
     with start_server(module=MODULE, environment=HERE | {"BREAKS": "diffusers"}) as server:
         assert server.wait(60) == 1
@@ -36,3 +40,4 @@ def test_fault_an_import_that_breaks_half_way() -> None:
     assert line["cause"] == (
         "torch and diffusers cannot be imported: AssertionError: Artifact of type=precompile already registered"
     )
+    show("14.1 fault 6: a failed import", "broken import: exit code 1, the first cause logged")

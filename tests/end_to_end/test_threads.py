@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from conftest import Show
 from imagegen_server.machine import cpu_cores
 from server_process import start_server
 
@@ -13,12 +14,14 @@ _SPOKEN = {"OMP_DISPLAY_ENV": "VERBOSE", "OMP_WAIT_POLICY": "", "OMP_NUM_THREADS
 """Has the library print what it goes by, when torch is imported and loads it; what the tests go by is not set."""
 
 
-def test_the_library_is_told_before_it_is_loaded() -> None:
+@pytest.mark.acceptance
+def test_the_library_is_told_before_it_is_loaded(show: Show) -> None:
     with start_server("--cpu-threads", "3", environment=_SPOKEN) as server:
         server.wait_ready(240)
     goes_by = dict(re.findall(r"(\w+) = '([^']*)'", "".join(server.stderr)))
     assert (goes_by["OMP_WAIT_POLICY"], goes_by["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
     assert goes_by["OMP_NUM_THREADS"] == "3"
+    show("14.1 fault 13: a busy machine", "OMP_WAIT_POLICY set before torch is loaded")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import virtual_time
+from conftest import Show
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.server_status import ServerStatus
 from imagegen_router.costs import CostModel, Shape
@@ -247,8 +248,9 @@ def test_a_pod_that_counts_no_rows_is_shared_by_seconds() -> None:
     virtual_time.run(scene())
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
-def test_two_routers_share_the_work_of_a_real_pod(route: Route, ask: Ask) -> None:
+def test_two_routers_share_the_work_of_a_real_pod(route: Route, ask: Ask, show: Show) -> None:
     with sleeping_servers(1, seconds=0.3) as servers:
         routers = [route(servers, model="imagegen/shapes") for _ in range(2)]
         fields = {"model": "imagegen/shapes", "size": "64x64", "num_inference_steps": 8}
@@ -268,3 +270,4 @@ def test_two_routers_share_the_work_of_a_real_pod(route: Route, ask: Ask) -> Non
         wait_until(heard_of_both, 10, "both routers to hear of both requests", every=0.1)
         assert [answer.result(30).status_code for answer in answers] == [200, 200]
     assert shares == [pytest.approx(1, abs=0.25)]
+    show("14.1 fault 11: demand", "two routers' parts add up to the pod's work")

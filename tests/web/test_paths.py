@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import Show
 from imagegen_router import routes as router_routes
 from imagegen_server import routes as server_routes
 from imagegen_web import docs
@@ -50,7 +51,9 @@ HANDLERS: list[Any] = [
 ]
 
 
-def test_every_route_that_takes_get_takes_head() -> None:
+@pytest.mark.acceptance
+def test_every_route_that_takes_get_takes_head(show: Show) -> None:
     readable = [handler for handler in HANDLERS if "GET" in handler.http_methods]
     assert len(readable) > 10
     assert [handler.handler_name for handler in readable if "HEAD" not in handler.http_methods] == []
+    show("14.1 fault 7: paths and methods", "HEAD on every GET route of server and router")

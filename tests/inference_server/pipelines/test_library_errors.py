@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import Show
 from imagegen_server.errors import LoadError
 from imagegen_server.pipelines.library_errors import load_errors, words_of
 
@@ -47,10 +48,12 @@ SAID: dict[str, tuple[Exception, str]] = {
 }
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("case", SAID)
-def test_the_cause_is_said_without_advice_to_programmers(case: str) -> None:
+def test_the_cause_is_said_without_advice_to_programmers(case: str, show: Show) -> None:
     error, words = SAID[case]
     assert words_of(error) == words
+    show("14.1 fault 9: words that mislead", f"{case}: {words}")
 
 
 def test_a_cause_comes_with_the_name_of_what_could_not_be_loaded() -> None:

@@ -7,6 +7,7 @@ import diffusers
 import pytest
 import torch
 
+from conftest import Show
 from imagegen_contract.samplers import CLASS_NAMES, PRESETS, Preset, evaluations, step_limits
 from imagegen_server.errors import NonFiniteOutput
 from imagegen_server.pipelines.denoising import Conditioning, LatentRow, Steering, evaluate
@@ -148,8 +149,9 @@ BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedul
 CONTINUOUS: dict[str, Any] = BETAS | {"prediction_type": "v_prediction", "timestep_type": "continuous"}
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("steps", [1, 2, 7, 20, 50])
-def test_timesteps_that_are_meant_to_be_negative_are_all_evaluated(steps: int) -> None:
+def test_timesteps_that_are_meant_to_be_negative_are_all_evaluated(steps: int, show: Show) -> None:
     """They are logarithms of noise levels; taken for an overrun, steps were lost, and a single one never ended."""
     samplers = Samplers(diffusers.EulerDiscreteScheduler(**CONTINUOUS))
     stock = diffusers.EulerDiscreteScheduler(**CONTINUOUS)
@@ -158,9 +160,11 @@ def test_timesteps_that_are_meant_to_be_negative_are_all_evaluated(steps: int) -
     assert torch.equal(samplers.fresh("euler", steps).timesteps, stock.timesteps)
     made = row(samplers, "euler", steps)
     assert made.evaluations_left == steps
+    show("14.1 fault 4: rows without an end", f"{steps} of {steps} continuous steps evaluated")
 
 
-def test_what_the_weights_say_of_spacing_is_meant_for_their_own_class_only() -> None:
+@pytest.mark.acceptance
+def test_what_the_weights_say_of_spacing_is_meant_for_their_own_class_only(show: Show) -> None:
     samplers = Samplers(diffusers.DPMSolverMultistepScheduler(**BETAS, use_exponential_sigmas=True))
     assert samplers.offered == PRESETS
     plain = Samplers(diffusers.DPMSolverMultistepScheduler(**BETAS))
@@ -170,6 +174,7 @@ def test_what_the_weights_say_of_spacing_is_meant_for_their_own_class_only() -> 
         if not torch.equal(samplers.fresh(preset, 7).timesteps, plain.fresh(preset, 7).timesteps)
     ]
     assert other == ["dpmpp_2m"]
+    show("14.1 fault 5: samplers that nobody asked for", "loads, 9 of 9 presets offered")
 
 
 def test_an_own_scheduler_that_cannot_run_is_replaced_by_its_preset() -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_pipelines
+from conftest import Show
 from imagegen_contract.load_failures import LoadFailure
 from imagegen_server.errors import LoadError
 from imagegen_server.sources import Weights
@@ -203,9 +204,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any],
 """Metadata and tensors of a file, the scheduler's configuration, and what is said of that."""
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("case", list(CONTRADICTIONS))
 def test_a_file_that_contradicts_its_configuration_is_refused(
-    files: Mapping[Layout, Weights], tmp_path: Path, case: str
+    files: Mapping[Layout, Weights], tmp_path: Path, case: str, show: Show
 ) -> None:
     """Left alone, it would paint noise, and nothing would fail."""
     metadata, tensors, scheduler, words = CONTRADICTIONS[case]
@@ -213,6 +215,7 @@ def test_a_file_that_contradicts_its_configuration_is_refused(
     refused = refusal(edited(weights, tmp_path / "config", SCHEDULER, **scheduler))
     assert words in str(refused)
     assert refused.reason == LoadFailure.WEIGHTS_INVALID
+    show("14.1 fault 3: noise with 200", f"{case}: refused")
 
 
 @pytest.mark.parametrize(
