@@ -142,6 +142,4 @@ def test_a_client_who_tries_every_size_fills_no_memory() -> None:
     for pixels in range(10, 10 + 256):
         costs.learn("m", "d", Shape(pixels, 1), 1.0)
     assert costs.row("m", "d", Shape(265, 1), ()).seconds == pytest.approx(1.0)
-    assert costs.row("m", "d", Shape(1, 1), ()).seconds < 1, (
-        "the oldest shape is forgotten"
-    )
+    assert costs.row("m", "d", Shape(1, 1), ()).seconds < 1, "the oldest shape is forgotten"
