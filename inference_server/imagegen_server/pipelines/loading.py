@@ -20,7 +20,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 
 from imagegen_contract.image_model import ImageModelSpec
 from imagegen_contract.image_size import ImageSize
-from imagegen_server.generation import ModelFacts
+from imagegen_server.generation import Measured, ModelFacts
 from imagegen_server.pipelines import memory
 from imagegen_server.pipelines.compatibility import check_compatible, check_whole
 from imagegen_server.pipelines.components import Component, Plan, WeightsError, named_tensors, plan_folder
@@ -90,7 +90,8 @@ class PipelineLoader:
         self._dtype = choose_dtype(dtype, self._device)
         self._grown: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         """By how many bytes the device's allocator grew while each pipeline was placed."""
-        self._proofs: WeakKeyDictionary[Any, Proof] = WeakKeyDictionary()
+        self._measured: WeakKeyDictionary[Any, tuple[Measured, ...]] = WeakKeyDictionary()
+        """What each pipeline was seen to take; not its proof, which knows it and would keep it for ever."""
         diffusers.utils.logging.set_verbosity_error()
         diffusers.utils.logging.disable_progress_bar()
         # What was imported lives as long as the process: the collector need not look at it again.
@@ -153,17 +154,16 @@ class PipelineLoader:
         check_samplers(loaded.samplers, spec)
         proof = Proof(loaded, spec, spec.default_size or _native_size(pipe), partial(_finish, self._device))
         yield from proof.pieces()
-        self._proofs[pipe] = proof
+        self._measured[pipe] = proof.measured
 
     def facts(self, pipe: Any, loaded: LoadedPipeline) -> ModelFacts:
         """Return what is known of the model now."""
-        proof = self._proofs.get(pipe)
         return ModelFacts(
             native_size=_native_size(pipe),
             own_scheduler=loaded.samplers.own_preset,
             schedulers=loaded.samplers.offered,
             noise_levels=loaded.samplers.noise_levels,
-            measured=proof.measured if proof else (),
+            measured=self._measured.get(pipe, ()),
             device=self._device.type,
             dtype=dtype_name(self._dtype),
             prompt_tokens=MAX_WINDOWS * loaded.windows.text_length,

@@ -1,6 +1,9 @@
 """The proof at load: what it measures, and what of it may fail without failing the model."""
 
+import gc
+import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +15,8 @@ from imagegen_server.device_thread import DeviceOutOfMemoryError
 from imagegen_server.errors import LoadError
 from imagegen_server.generation import Generation
 from imagegen_server.pipelines.proof import Proof, check_samplers
-from loaded_pipelines import model_spec
+from imagegen_server.sources import Weights
+from loaded_pipelines import cpu_loader, model_spec
 
 SPEC = model_spec()
 
@@ -90,3 +94,21 @@ def test_an_entry_that_promises_a_sampler_that_does_not_work_fails_the_load(entr
         check_samplers(Offers(), msgspec.structs.replace(model_spec(), inference=entry))  # type: ignore[arg-type]
     assert words in str(refused.value)
     assert "ddim, lcm do" in str(refused.value)
+
+
+def test_a_proven_model_that_nobody_uses_is_freed(folders: Mapping[str, Path]) -> None:
+    loader = cpu_loader()
+
+    def load() -> weakref.ref[Any]:
+        pipe = loader.read(Weights(path=folders["sd"]), SPEC)
+        for place in loader.placing(pipe):
+            place()
+        loaded = loader.finish(pipe)
+        for piece in loader.proving(pipe, loaded, SPEC):
+            piece()
+        assert loader.facts(pipe, loaded).measured
+        return weakref.ref(pipe)
+
+    gone = load()
+    gc.collect()
+    assert gone() is None, "the loader keeps the weights"
