@@ -52,7 +52,7 @@ def thread_environment(environment: Mapping[str, str], asked: int, root: Path = 
     The libraries would start a thread for each core of the node, whatever the container's share of it, and a thread
     that waits for the others would keep its core busy for milliseconds. On a core that somebody else uses too, or that
     the kernel takes away when the share is used up, everybody then waits for a thread that waits for nothing: the same
-    picture takes ten times as long. On an idle machine threads that sleep take a little longer, for half of the CPU time.
+    picture takes ten times as long. On an idle machine sleeping takes a little longer, for half of the CPU time.
 
     What the user has set is left alone. ``asked`` is the setting ``cpu_threads``, 0 when it says nothing.
     """
