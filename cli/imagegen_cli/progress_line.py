@@ -29,9 +29,9 @@ class ProgressLine:
     def show(self, text: str, step: Hashable) -> None:
         """Show ``text``. Where lines cannot change it is printed only when ``step`` is another than before."""
         if self._live:
+            self._open = True  # before the line: Ctrl-C may come in the middle of it
             # A line as wide as the terminal would wrap, and then not be overwritten.
             print(f"\r{text[: shutil.get_terminal_size().columns - 1]}{_CLEAR_REST}", end="", flush=True)
-            self._open = True
         elif step != self._last:
             print(text, flush=True)
         self._last = step

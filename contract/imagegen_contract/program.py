@@ -38,6 +38,8 @@ def run_program(name: str, program: Callable[[], int]) -> int:
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()  # interrupted in the middle of a line, which is to stand before ours
         print(f"{name}: interrupted", file=sys.stderr)  # noqa: T201 - there may be no log
         code = _INTERRUPTED
     except OSError:

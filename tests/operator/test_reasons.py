@@ -123,7 +123,7 @@ def lacks_a_place(scene: Scene) -> None:
 
 
 def loads(scene: Scene) -> None:
-    scene.serve("downloading", state="loading", stage="downloading", progress=HALFWAY)
+    scene.serve("downloading", state="loading", stage="fetching weights", progress=HALFWAY)
     scene.expect("downloading", ConditionType.READY, Reason.DOWNLOADING, "3.2 of 6.9 GB", "46 %")
     scene.serve("loading", state="loading", stage="placing the UNet")
     scene.expect("loading", ConditionType.WEIGHTS_READY, Reason.LOADING, "Placing the UNet")
