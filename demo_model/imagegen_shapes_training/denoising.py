@@ -18,6 +18,7 @@ from imagegen_shapes_training import checkpoints, diffusion
 from imagegen_shapes_training.captions import caption
 from imagegen_shapes_training.latents import Pool
 from imagegen_shapes_training.optimiser import Optimiser, Trained
+from imagegen_shapes_training.precision import mixed_precision
 from imagegen_shapes_training.progress import Progress
 from imagegen_shapes_training.recipe import DenoiserRecipe
 from imagegen_shapes_training.tokenizer import unknown_words
@@ -85,6 +86,6 @@ def _loss(task: Task, step: int) -> Tensor:
     compositions, latents = pool.batch(lots)
     captions = ["" if lots.random() < NO_CAPTION else caption(each, unknown_words(), lots) for each in compositions]
     batch = diffusion.noised(latents, torch.Generator().manual_seed(step))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with mixed_precision():
         predicted = task.predict(batch, captions)
     return diffusion.loss(predicted, batch)

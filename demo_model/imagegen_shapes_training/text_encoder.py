@@ -18,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from imagegen_shapes_training.captions import caption
 from imagegen_shapes_training.compositions import COLOURS, NAMES, POSITIONS, SIZES, Composition, Mix, composition
 from imagegen_shapes_training.optimiser import Optimiser
+from imagegen_shapes_training.precision import mixed_precision
 from imagegen_shapes_training.progress import Progress
 from imagegen_shapes_training.recipe import TextRecipe
 from imagegen_shapes_training.tokenizer import END_TOKEN, LENGTH, token_ids, tokenizer, unknown_words
@@ -114,7 +115,7 @@ def _batch(stream: str, step: int, count: int) -> list[tuple[Composition, str]]:
 
 def _loss(reader: Reader, batch: Sequence[tuple[Composition, str]]) -> Tensor:
     wanted = _wanted([each for each, _ in batch])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with mixed_precision():
         answers = reader.answers([said for _, said in batch])
     return torch.stack([functional.cross_entropy(answers[name].float(), wanted[name]) for name in HEADS]).mean()
 

@@ -20,6 +20,7 @@ from imagegen_shapes_training.compositions import Composition, Mix, composition
 from imagegen_shapes_training.drawing import as_inputs
 from imagegen_shapes_training.layout import channels_last
 from imagegen_shapes_training.optimiser import Optimiser
+from imagegen_shapes_training.precision import mixed_precision
 from imagegen_shapes_training.progress import Progress, StageFailedError
 from imagegen_shapes_training.recipe import Schedule, VaeRecipe
 
@@ -106,7 +107,7 @@ def _phase(name: str, vae: AutoencoderTiny, schedule: Schedule) -> AutoencoderTi
 
 
 def _loss(vae: AutoencoderTiny, pictures: Tensor, noise: float) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with mixed_precision():
         latents = _encoded(vae, pictures).float()
         amounts = noise * torch.rand(len(latents), 1, 1, 1)
         restored = _decoded(vae, latents + amounts * torch.randn_like(latents)).float()
