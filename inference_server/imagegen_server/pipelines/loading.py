@@ -1,8 +1,7 @@
 """Weights to a pipeline that the engine can drive: which family, which number formats, which device."""
 
 import gc
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +22,11 @@ from imagegen_contract.image_size import ImageSize
 from imagegen_server.generation import Measured, ModelFacts
 from imagegen_server.pipelines import memory
 from imagegen_server.pipelines.compatibility import check_compatible, check_whole
-from imagegen_server.pipelines.components import Component, Plan, WeightsError, named_tensors, plan_folder
+from imagegen_server.pipelines.components import Component, Plan, plan_folder
 from imagegen_server.pipelines.declarations import check_folder
 from imagegen_server.pipelines.device import choose_device, choose_dtype, device_errors, dtype_name
 from imagegen_server.pipelines.library_errors import load_errors
+from imagegen_server.pipelines.misfits import misfits_explained
 from imagegen_server.pipelines.own_scheduler import read_own_scheduler
 from imagegen_server.pipelines.prompts import MAX_WINDOWS, Windows
 from imagegen_server.pipelines.proof import Proof, Provable, check_samplers
@@ -192,11 +192,10 @@ class PipelineLoader:
             return getattr(diffusers, plan.pipeline)(**parts | plan.arguments)
 
     def _read_component(self, folder: Path, component: Component) -> Any:
+        place, model = folder / component.name, _CLASSES[component.class_name]
         options: dict[str, Any] = {"variant": component.variant or None, "dtype": self._format(component.name)}
-        with load_errors(component.name), _misfits_explained(folder / component.name, component):
-            part, report = _CLASSES[component.class_name].from_pretrained(
-                folder / component.name, output_loading_info=True, **options, **_LOCAL
-            )
+        with load_errors(component.name), misfits_explained(place, component, model):
+            part, report = model.from_pretrained(place, output_loading_info=True, **options, **_LOCAL)
         check_whole(component.name, sorted(report["missing_keys"]))
         return part
 
@@ -235,39 +234,3 @@ def _plan(weights: Weights, spec: ImageModelSpec) -> Plan:
     plan = plan_folder(weights.path, weights.variant, safety_checker=spec.inference.safety_checker)
     check_folder(weights.path)
     return plan
-
-
-@contextmanager
-def _misfits_explained(folder: Path, component: Component) -> Generator[None]:
-    """Say which tensor does not fit the configuration, where that is why the component cannot be loaded."""
-    try:
-        yield
-    except Exception:
-        if (misfit := _misfit(folder, component)) is not None:
-            name, there, wanted = misfit
-            raise WeightsError(
-                f"{component.name}: tensor {name} is {there} in the weights, and config.json wants {wanted}; take the "
-                "whole folder from one model"
-            ) from None
-        raise
-
-
-def _misfit(folder: Path, component: Component) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
-    """Return a tensor whose shape is not the one that the configuration wants: name, shape, wanted shape."""
-    model = _CLASSES[component.class_name]
-    try:
-        with torch.device("meta"):
-            config = model.load_config(folder) if hasattr(model, "load_config") else None
-            empty = model.from_config(config) if config else model(model.config_class.from_pretrained(folder))
-    except Exception:  # noqa: BLE001 - a configuration that makes no model: that is the error to tell of
-        return None
-    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    there = {
-        name.removeprefix("text_model."): each.shape for name, each in named_tensors(folder, component.variant).items()
-    }
-    misfits = (
-        (name, there[short], shape)
-        for name, shape in wanted.items()
-        if (short := name.removeprefix("text_model.")) in there and there[short] != shape
-    )
-    return next(misfits, None)

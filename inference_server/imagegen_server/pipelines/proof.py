@@ -27,7 +27,7 @@ _SMALLEST = ImageSize(MIN_SIDE, MIN_SIDE)
 _PROMPT = "a red circle"
 
 _STEPS = 2
-"""One to get warm, one that is timed."""
+"""An evaluation for each of the two that are timed."""
 _MEASURE_SECONDS = 2.0
 """A larger picture is measured when its evaluation and decoding are predicted to take less than this."""
 

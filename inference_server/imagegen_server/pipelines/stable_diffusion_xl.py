@@ -87,12 +87,11 @@ class StableDiffusionXL:
 
     def _encode(self, text: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the joined states [1, sequence, width] and the first window's pooled text [1, width]."""
-        joined: list[torch.Tensor] = []
-        pooled = torch.empty(0)
-        for windows, encoder in self._readers:
-            output = encoder(windows.windows(text, count).to(encoder.device), output_hidden_states=True)
-            states = output.hidden_states[_PENULTIMATE]
-            joined.append(states.reshape(1, -1, states.shape[-1]))
-            # The first encoder's output[0] are its states; the second one's is the projected, pooled text.
-            pooled = output[0][:1]
-        return torch.cat(joined, dim=-1), pooled
+        outputs = [
+            encoder(windows.windows(text, count).to(encoder.device), output_hidden_states=True)
+            for windows, encoder in self._readers
+        ]
+        states = [output.hidden_states[_PENULTIMATE] for output in outputs]
+        joined = torch.cat([each.reshape(1, -1, each.shape[-1]) for each in states], dim=-1)
+        # The last encoder projects: its output[0] is the pooled text.
+        return joined, outputs[-1][0][:1]
