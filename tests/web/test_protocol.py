@@ -51,6 +51,23 @@ class Pipe(asyncio.Transport):
         """Go on."""
 
 
+async def written_to(app: Any, pieces: list[bytes]) -> bytes:
+    """Return what a client is sent that sends those pieces, waits for what comes of them, and leaves."""
+    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
+    protocol = HttpProtocol(config=config, server_state=ServerState(), app_state={})
+    pipe = Pipe()
+    protocol.connection_made(pipe)
+    for piece in pieces:
+        protocol.data_received(piece)
+        await asyncio.sleep(0)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    while protocol.server_state.tasks:
+        await asyncio.wait(protocol.server_state.tasks)
+    return pipe.written
+
+
 async def reached(pieces: list[bytes]) -> tuple[int, bytes]:
     """Return how many requests reached the application, and what was written, after those pieces."""
     requests = 0
@@ -61,17 +78,8 @@ async def reached(pieces: list[bytes]) -> tuple[int, bytes]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
-    protocol = HttpProtocol(config=config, server_state=ServerState(), app_state={})
-    pipe = Pipe()
-    protocol.connection_made(pipe)
-    for piece in pieces:
-        protocol.data_received(piece)
-        await asyncio.sleep(0)
-    while protocol.server_state.tasks:
-        await asyncio.wait(protocol.server_state.tasks)
-    protocol.connection_lost(None)
-    return requests, pipe.written
+    written = await written_to(app, pieces)
+    return requests, written
 
 
 def head(size: int) -> bytes:
@@ -149,19 +157,8 @@ async def served(pieces: list[bytes], *, reads: bool = True) -> tuple[list[Seen]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
-    protocol = HttpProtocol(config=config, server_state=ServerState(), app_state={})
-    pipe = Pipe()
-    protocol.connection_made(pipe)
-    for piece in pieces:
-        protocol.data_received(piece)
-        await asyncio.sleep(0)
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
-    protocol.connection_lost(None)
-    while protocol.server_state.tasks:
-        await asyncio.wait(protocol.server_state.tasks)
-    return seen, pipe.written
+    written = await written_to(app, pieces)
+    return seen, written
 
 
 OFFERS = [
