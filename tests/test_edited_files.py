@@ -8,7 +8,7 @@ import pytest
 
 from command_line import imagegen_here
 from conftest import Show
-from imagegen_contract.api_keys import KeysError, load_keys, new_key
+from imagegen_contract.api_keys import KeysError, load_keys, new_key, parse_keys
 from imagegen_contract.catalog import CatalogError, load_catalog
 from imagegen_contract.server_settings import ENVIRONMENT_PREFIX, ServerSettings
 from imagegen_contract.settings import SettingsError, read_settings
@@ -227,3 +227,18 @@ def test_an_edit_is_taken_once_it_rests_whatever_the_file_is(tmp_path: Path) -> 
         assert taken == ([0] if look else [])
         if look:
             assert keys.client(f"Bearer {key}").key.name == "alice"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"id": "x"}, "[0].id: expected ten digits or letters a to f"),
+        ({"sha256": "1"}, "[0].sha256: expected the SHA-256 of the whole key"),
+        ({"name": ""}, "[0].name: must not be empty"),
+        ({"sha": "1"}, "[0].sha: unknown field; did you mean sha256?"),
+    ],
+)
+def test_a_key_that_is_wrong_is_told_what_is_allowed(entry: dict[str, str], words: str) -> None:
+    with pytest.raises(KeysError) as refused:
+        parse_keys(json.dumps([json.loads(KEY) | entry]).encode(), "keys.json")
+    assert f"keys.json: {words}" in str(refused.value)

@@ -7,7 +7,7 @@ file holds no secret: only the SHA-256 of each whole key, of which 32 random byt
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -27,9 +27,23 @@ class KeysError(ValueError):
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
     """One entry of the file."""
 
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{10}\Z", description="Part of the key, and its name in logs")]
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9a-f]{10}\Z",
+            description="Part of the key, and its name in logs",
+            extra={"allowed": "ten digits or letters a to f, as in the key"},
+        ),
+    ]
     name: Annotated[str, Meta(min_length=1, max_length=100, description="Whose it is, for people")]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="Of the whole key")]
+    sha256: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9a-f]{64}\Z",
+            description="Of the whole key",
+            extra={"allowed": "the SHA-256 of the whole key, 64 digits or letters a to f"},
+        ),
+    ]
     requests_per_minute: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="Requests a minute; no limit when left out")
     ] = None
@@ -65,16 +79,24 @@ def load_keys(path: Path) -> tuple[ApiKey, ...]:
 def parse_keys(content: bytes, where: str) -> tuple[ApiKey, ...]:
     """Decode a file of keys, a JSON list. Raise KeysError, which names ``where``, the field and the rule."""
     try:
-        keys = msgspec.convert(decode_json(content), tuple[ApiKey, ...])
+        entries = msgspec.convert(decode_json(content), list[Any])
     except msgspec.ValidationError as error:
-        broken = violation(error)
-        raise KeysError(f"{where}: {broken.path or 'the whole'}: {broken.rule}") from None
+        raise KeysError(f"{where}: {violation(error).rule}; allowed: a JSON list of keys, [] for none") from None
     except TextError as error:
         raise KeysError(f"{where}: {error}; allowed: a JSON list of keys, [] for none") from None
+    keys = tuple(_key(entry, f"{where}: [{index}]") for index, entry in enumerate(entries))
     twice = {key.id for key in keys if sum(other.id == key.id for other in keys) > 1}
     if twice:
         raise KeysError(f"{where}: the id {min(twice)} stands there more than once")
     return keys
+
+
+def _key(entry: object, where: str) -> ApiKey:
+    try:
+        return msgspec.convert(entry, ApiKey)
+    except msgspec.ValidationError as error:
+        broken = violation(error, ApiKey)
+        raise KeysError(f"{where}{broken.path and f'.{broken.path}'}: {broken.rule}") from None
 
 
 def keys_file(keys: tuple[ApiKey, ...]) -> bytes:
